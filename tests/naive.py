@@ -1,0 +1,134 @@
+"""Slow, obvious twins of fast code: plain loops that follow the definitions word for word."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+
+def find_runs(inside: Sequence[bool]) -> list[tuple[int, int]]:
+    """First and last step of each run, both inclusive."""
+    runs: list[tuple[int, int]] = []
+    for step, value in enumerate(inside):
+        if not value:
+            continue
+        if runs and runs[-1][1] == step - 1:
+            runs[-1] = (runs[-1][0], step)
+        else:
+            runs.append((step, step))
+    return runs
+
+
+# --- PR-AUC ---------------------------------------------------------------------------------
+
+
+def average_precision(scores: Sequence[float], labels: Sequence[bool]) -> float:
+    num_anomalous = sum(labels)
+    if num_anomalous in (0, len(labels)):
+        return math.nan
+    total, recall_before = 0.0, 0.0
+    for threshold in sorted(set(scores), reverse=True):
+        flagged = [score >= threshold for score in scores]
+        hits = sum(flag and label for flag, label in zip(flagged, labels, strict=True))
+        recall = hits / num_anomalous
+        total += (recall - recall_before) * hits / sum(flagged)
+        recall_before = recall
+    return total
+
+
+# --- VUS-PR ---------------------------------------------------------------------------------
+
+
+def buffer_labels(labels: Sequence[bool], width: int) -> list[float]:
+    """Labels with slopes of sqrt(1 - d / width) on both sides, summed and cut at 1."""
+    soft = [float(label) for label in labels]
+    for first, last in find_runs(labels):
+        for distance in range(1, width // 2 + 1):
+            slope = math.sqrt(1 - distance / width)
+            for step in (first - distance, last + distance):
+                if 0 <= step < len(soft):
+                    soft[step] += slope
+    return [min(value, 1.0) for value in soft]
+
+
+def merge_runs(labels: Sequence[bool], width: int) -> list[tuple[int, int]]:
+    """Runs widened by half a buffer on each side; those that then share a step are one."""
+    half = width // 2
+    merged: list[tuple[int, int]] = []
+    for first, last in find_runs(labels):
+        if merged and first - half <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], last + half)
+        else:
+            merged.append((first - half, last + half))
+    return [(max(first, 0), min(last, len(labels) - 1)) for first, last in merged]
+
+
+def range_pr_area(
+    scores: Sequence[float], labels: Sequence[bool], *, width: int, num_thresholds: int
+) -> float:
+    """Area under the precision-recall curve for one buffer width."""
+    soft, anomalies = buffer_labels(labels, width), merge_runs(labels, width)
+    ordered = sorted(scores, reverse=True)
+    area, recall_before = 0.0, 0.0
+    for index in range(num_thresholds):
+        place = index * (len(scores) - 1) / (num_thresholds - 1) if num_thresholds > 1 else 0
+        flagged = [score >= ordered[math.floor(place + 1e-9)] for score in scores]
+        hits = sum(value for value, flag in zip(soft, flagged, strict=True) if flag)
+        buffer_hits = sum(
+            value
+            for value, flag, label in zip(soft, flagged, labels, strict=True)
+            if flag and not label
+        )
+        # the mean of the labelled steps and of the labelled steps with the buffer steps hit
+        num_expected = (sum(labels) + sum(labels) + buffer_hits) / 2
+        num_found = sum(any(flagged[first : last + 1]) for first, last in anomalies)
+        recall = min(hits / num_expected, 1.0) * num_found / len(anomalies)
+        area += (recall - recall_before) * hits / sum(flagged)
+        recall_before = recall
+    return area
+
+
+def vus_pr(
+    scores: Sequence[float], labels: Sequence[bool], *, window_steps: int, num_thresholds: int
+) -> float:
+    if sum(labels) in (0, len(labels)):
+        return math.nan
+    return statistics.fmean(
+        range_pr_area(scores, labels, width=width, num_thresholds=num_thresholds)
+        for width in range(window_steps + 1)
+    )
+
+
+# --- anomalies found ------------------------------------------------------------------------
+
+
+def detection_delays_s(
+    times_s: Sequence[float], flags: Sequence[bool], labels: Sequence[bool]
+) -> list[float | None]:
+    """Seconds from the start of each anomaly to its first flag, None where it has none."""
+    delays: list[float | None] = []
+    for first, last in find_runs(labels):
+        flagged = [step for step in range(first, last + 1) if flags[step]]
+        delays.append(times_s[flagged[0]] - times_s[first] if flagged else None)
+    return delays
+
+
+def event_recall(flags: Sequence[bool], labels: Sequence[bool]) -> float:
+    """Share of anomalies with at least one flag in them."""
+    runs = find_runs(labels)
+    if not runs:
+        return math.nan
+    return sum(any(flags[first : last + 1]) for first, last in runs) / len(runs)
+
+
+def median_delay_s(
+    times_s: Sequence[float], flags: Sequence[bool], labels: Sequence[bool]
+) -> float:
+    found = [d for d in detection_delays_s(times_s, flags, labels) if d is not None]
+    return statistics.median(found) if found else math.nan
+
+
+def count_false_alarms(flags: Sequence[bool], labels: Sequence[bool]) -> int:
+    """Runs of flags that touch no anomaly."""
+    return sum(not any(labels[first : last + 1]) for first, last in find_runs(flags))

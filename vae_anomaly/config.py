@@ -1,0 +1,302 @@
+"""All settings, as frozen models that reject unknown keys; read from one TOML file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from vae_anomaly.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "VAE_ANOMALY_"
+
+SettingsT = TypeVar("SettingsT", bound=BaseModel)
+RecordT = TypeVar("RecordT")
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ReadingsConfig(_Settings):
+    """How raw input is understood.
+
+    Attributes:
+        timestamp: Name of the time column. Times without a zone are taken as UTC.
+        asset: Name of the asset column; without it the input is one asset.
+        sensors: Columns to use; empty means every numeric column but `label_*`.
+        ignore: Columns to leave out.
+        units: Unit of each sensor, for people.
+        period_s: Seconds between ticks; inferred (median step) where not given.
+        sentinels: Values that mean "missing". Any magnitude of 1e30 or more always does.
+        gap_steps: A step longer than this many periods is a gap; no window crosses one.
+    """
+
+    timestamp: str = "timestamp"
+    asset: str = "asset"
+    sensors: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    units: dict[str, str] = Field(default_factory=dict)
+    period_s: Annotated[float, Field(gt=0)] | None = None
+    sentinels: tuple[float, ...] = ()
+    gap_steps: Annotated[int, Field(ge=1)] = 5
+
+
+class ModelConfig(_Settings):
+    """The network and its training; the defaults are what measured best.
+
+    Attributes:
+        window: Steps the encoder sees, the last being the one scored.
+        latent: Latent size; chosen by explained variance where not given.
+        explained_variance: Share of variance that chooses the latent size.
+        hidden: Units per hidden layer.
+        layers: Hidden layers in encoder and in decoder.
+        floor_fraction: Lower bound of sigma as a share of each sensor's robust scale.
+        epochs: Passes over the training rows, within the two step limits.
+        min_training_steps: Fewest optimiser steps.
+        max_training_steps: Most optimiser steps.
+        batch_rows: Rows per optimiser step.
+        learning_rate: Peak rate of the cosine schedule.
+        max_skipped_share: Share of non-finite optimiser steps that ends training with an error.
+    """
+
+    window: Annotated[int, Field(ge=1, le=512)] = 1
+    latent: Annotated[int, Field(ge=1, le=512)] | None = None
+    explained_variance: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    hidden: Annotated[int, Field(ge=1)] = 64
+    layers: Annotated[int, Field(ge=1, le=8)] = 2
+    floor_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    epochs: Annotated[int, Field(ge=1)] = 50
+    min_training_steps: Annotated[int, Field(ge=1)] = 500
+    max_training_steps: Annotated[int, Field(ge=1)] = 10_000
+    batch_rows: Annotated[int, Field(ge=1)] = 64
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    max_skipped_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> Self:
+        if self.min_training_steps > self.max_training_steps:
+            raise ValueError("expected min_training_steps <= max_training_steps")
+        return self
+
+
+class ThresholdConfig(_Settings):
+    """What alarm rate is asked for, and on which rows the threshold is set.
+
+    Attributes:
+        alert_budget_per_week: Alert events per asset and week on normal readings. A promise:
+            refused where the held-out readings cannot carry it, unless `provisional`.
+        false_alarm_rate: Share of normal steps above the threshold, used without a budget.
+        calibration_share: Last share of the readings, in time, held out for calibration.
+        smoothing_steps: Span of the moving average of the score, in steps; 1 is none.
+        min_observed_share: A row with a smaller share of its sensors present is unscorable.
+        provisional: Accept a threshold that the data cannot carry, and mark it so.
+    """
+
+    alert_budget_per_week: Annotated[float, Field(gt=0)] | None = None
+    false_alarm_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    calibration_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    smoothing_steps: Annotated[int, Field(ge=1)] = 20
+    min_observed_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    provisional: bool = False
+
+
+class AlertConfig(_Settings):
+    """How flags become alert events.
+
+    Attributes:
+        merge_steps: Flags at most this many steps apart are one event.
+        min_steps: Events with fewer flagged steps are dropped.
+        release_fraction: An event stays open until the score falls below this share of the
+            threshold (hysteresis).
+        top_sensors: Sensors named per event.
+    """
+
+    merge_steps: Annotated[int, Field(ge=0)] = 30
+    min_steps: Annotated[int, Field(ge=1)] = 3
+    release_fraction: Annotated[float, Field(gt=0, le=1)] = 0.8
+    top_sensors: Annotated[int, Field(ge=1)] = 3
+
+
+class DetectorConfig(_Settings):
+    """Everything `Detector.fit` needs beyond the readings.
+
+    Attributes:
+        preset: `default`, or `question`: the small all-dense network of the question this
+            project started from, with a likelihood instead of a squared error.
+        readings: How raw input is understood.
+        model: The network and its training.
+        threshold: What alarm rate is asked for.
+        alerts: How flags become alert events.
+    """
+
+    preset: Literal["default", "question"] = "default"
+    readings: ReadingsConfig = ReadingsConfig()
+    model: ModelConfig = ModelConfig()
+    threshold: ThresholdConfig = ThresholdConfig()
+    alerts: AlertConfig = AlertConfig()
+
+
+class LakeConfig(_Settings):
+    """Where the tables lie: a folder or an object-store address."""
+
+    root: str = "data/lake"
+
+
+class RegistryConfig(_Settings):
+    """Where MLflow keeps runs and registered detectors.
+
+    Attributes:
+        tracking_uri: Any MLflow address; empty means a SQLite file at `folder`.
+        folder: Folder of the SQLite file and of the artifacts.
+        experiment: MLflow experiment.
+        model_name: Registered model.
+    """
+
+    tracking_uri: str = ""
+    folder: str = "data/mlflow"
+    experiment: str = "vae-anomaly"
+    model_name: str = "vae-anomaly"
+
+
+class TrainingPeriod(_Settings):
+    """Which readings are normal: `[start, end)`, ISO 8601 with a zone, empty for no limit."""
+
+    start: str = ""
+    end: str = ""
+
+
+class ScheduleConfig(_Settings):
+    """Seconds between scheduled flow runs; 0 leaves a flow unscheduled."""
+
+    ingest_every_s: Annotated[float, Field(ge=0)] = 300
+    train_every_s: Annotated[float, Field(ge=0)] = 7 * 86_400
+    score_every_s: Annotated[float, Field(ge=0)] = 300
+
+
+class PipelineConfig(_Settings):
+    """One pipeline: `pipeline.toml`.
+
+    Attributes:
+        source: Raw Parquet: a file, folder, glob or URI.
+        report: Where the report page is written.
+        seed: Seed of training.
+    """
+
+    source: str = "data/raw"
+    report: str = "data/report.html"
+    seed: Annotated[int, Field(ge=0)] = 0
+    detector: DetectorConfig = DetectorConfig()
+    lake: LakeConfig = LakeConfig()
+    registry: RegistryConfig = RegistryConfig()
+    training: TrainingPeriod = TrainingPeriod()
+    schedule: ScheduleConfig = ScheduleConfig()
+
+
+def read_pipeline_config(path: str | Path) -> PipelineConfig:
+    """Read `pipeline.toml`; relative paths in it are taken from its own folder.
+
+    The environment may set addresses only: `VAE_ANOMALY_SOURCE`, `VAE_ANOMALY_LAKE_ROOT`,
+    `VAE_ANOMALY_TRACKING_URI`.
+
+    Args:
+        path: The TOML file.
+
+    Returns:
+        The settings, with paths made absolute.
+
+    Raises:
+        ConfigError: The file is missing, is not TOML, or holds an unknown or wrong setting.
+    """
+    file = Path(path)
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"Cannot read settings from '{file}': no such file. Write one with 'vae-anomaly init'."
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"Cannot read settings from '{file}': {error}.") from error
+    _apply_environment(content)
+    config = make_config(PipelineConfig, content, origin=str(file))
+    base = file.resolve().parent
+    return config.model_copy(
+        update={
+            "source": _anchor(config.source, base),
+            "report": _anchor(config.report, base),
+            "lake": LakeConfig(root=_anchor(config.lake.root, base)),
+            "registry": config.registry.model_copy(
+                update={"folder": _anchor(config.registry.folder, base)}
+            ),
+        }
+    )
+
+
+def make_config(kind: type[SettingsT], content: dict[str, Any], *, origin: str) -> SettingsT:
+    """Validate settings, turning pydantic's report into one readable error.
+
+    Args:
+        kind: The settings class.
+        content: Nested settings.
+        origin: Where they came from, for the message.
+
+    Returns:
+        The frozen settings.
+
+    Raises:
+        ConfigError: A setting is unknown or wrong.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        lines = "; ".join(
+            f"'{'.'.join(str(part) for part in item['loc']) or 'settings'}': {item['msg']}"
+            for item in error.errors()
+        )
+        raise ConfigError(f"Cannot use the settings of '{origin}': {lines}.") from error
+
+
+def _apply_environment(content: dict[str, Any]) -> None:
+    source = os.environ.get(ENVIRONMENT_PREFIX + "SOURCE")
+    if source:
+        content["source"] = source
+    for name, section, key in (
+        ("LAKE_ROOT", "lake", "root"),
+        ("TRACKING_URI", "registry", "tracking_uri"),
+    ):
+        value = os.environ.get(ENVIRONMENT_PREFIX + name)
+        if value:
+            content.setdefault(section, {})[key] = value
+
+
+def _anchor(location: str, base: Path) -> str:
+    """Make a relative path absolute against `base`; leave URIs alone."""
+    if "://" in location or Path(location).is_absolute():
+        return location
+    return str(base / location)
+
+
+def parse_record(kind: type[RecordT], content: Any) -> RecordT:
+    """Build a frozen dataclass, nested ones included, from plain values.
+
+    Args:
+        kind: The dataclass.
+        content: Nested plain values, as read from JSON; "nan" and "inf" stand for themselves.
+
+    Returns:
+        The record.
+
+    Raises:
+        ValueError: A field is missing or wrong.
+    """
+    return TypeAdapter(kind).validate_python(content)

@@ -1,0 +1,1 @@
+"""The saved whole: detector, scoring, thresholds, alert events, baseline, health."""

@@ -1,0 +1,180 @@
+"""Flags to alert events: hysteresis, merging, minimum length, and the sensors to blame."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from vae_anomaly.domain import (
+    MICROSECONDS_PER_S,
+    AlertEvent,
+    BoolArray,
+    FloatArray,
+    IntArray,
+)
+
+MEDIUM_SEVERITY = 2.0
+"""Peak over threshold from which an event is of medium severity."""
+
+HIGH_SEVERITY = 5.0
+"""Peak over threshold from which an event is of high severity."""
+
+
+@dataclass(frozen=True)
+class AlertRules:
+    """How flags become alert events; see `AlertConfig` for the meanings."""
+
+    merge_steps: int
+    min_steps: int
+    release_fraction: float
+    top_sensors: int
+    period_s: float
+
+
+@dataclass(frozen=True)
+class ScoreTrace:
+    """The scored steps of one asset in order of time; unscorable steps are left out.
+
+    Attributes:
+        timestamps: Microseconds since 1970, UTC. Shape `(steps,)`.
+        score: Higher is stranger. Shape `(steps,)`.
+        excess: How much stranger than normal each sensor is, in nats. Shape
+            `(steps, sensors)`.
+    """
+
+    timestamps: IntArray
+    score: FloatArray
+    excess: FloatArray
+
+
+@dataclass(frozen=True)
+class Span:
+    """Positions `[first, last]` of one alert event in a trace."""
+
+    first: int
+    last: int
+
+
+def find_spans(
+    timestamps: IntArray, score: FloatArray, *, threshold: float, rules: AlertRules
+) -> tuple[Span, ...]:
+    """Find where alert events begin and end.
+
+    An event opens above the threshold and stays open until the score falls below
+    `release_fraction` of it. Events at most `merge_steps` apart are one. Events with fewer than
+    `min_steps` flagged steps are dropped.
+
+    Args:
+        timestamps: Microseconds, sorted. Shape `(steps,)`.
+        score: Higher is stranger, no NaN. Shape `(steps,)`.
+        threshold: The limit.
+        rules: Merging, length and hysteresis.
+
+    Returns:
+        The events in order of time; they begin and end on flagged or held steps.
+    """
+    flagged = score > threshold
+    if not flagged.any():
+        return ()
+    held = flagged | (score > rules.release_fraction * threshold)
+    first, last = _find_runs(held)
+    flags_before = np.concatenate([[0], np.cumsum(flagged)])
+    opened = flags_before[last + 1] > flags_before[first]
+    first, last = first[opened], last[opened]
+    first = _first_flag_at_or_after(flagged, first)
+    merge_us = rules.merge_steps * rules.period_s * MICROSECONDS_PER_S
+    apart = timestamps[first[1:]] - timestamps[last[:-1]] > merge_us
+    first = first[np.concatenate([[True], apart])]
+    last = last[np.concatenate([apart, [True]])]
+    enough = flags_before[last + 1] - flags_before[first] >= rules.min_steps
+    return tuple(Span(int(a), int(b)) for a, b in zip(first[enough], last[enough], strict=True))
+
+
+def make_alert_events(
+    trace: ScoreTrace,
+    *,
+    asset: str,
+    model_name: str,
+    sensors: tuple[str, ...],
+    threshold: float,
+    rules: AlertRules,
+) -> tuple[AlertEvent, ...]:
+    """Turn one asset's scores into alert events.
+
+    Args:
+        trace: The asset's scored steps.
+        asset: Its name.
+        model_name: Name of the registered model, part of the alert's identity.
+        sensors: Names of the columns of `trace.excess`.
+        threshold: The limit of the score.
+        rules: Merging, length, hysteresis and sensors to name.
+
+    Returns:
+        The events in order of time.
+    """
+    spans = find_spans(trace.timestamps, trace.score, threshold=threshold, rules=rules)
+    events = []
+    for span in spans:
+        inside = slice(span.first, span.last + 1)
+        peak = span.first + int(np.argmax(trace.score[inside]))
+        start_us = int(trace.timestamps[span.first])
+        names, shares = _blame(trace.excess[inside], sensors, count=rules.top_sensors)
+        peak_score = float(trace.score[peak])
+        events.append(
+            AlertEvent(
+                alert_id=make_alert_id(asset, model_name, start_us),
+                asset=asset,
+                start_us=start_us,
+                end_us=int(trace.timestamps[span.last])
+                + round(rules.period_s * MICROSECONDS_PER_S),
+                peak_us=int(trace.timestamps[peak]),
+                peak_score=peak_score,
+                threshold=threshold,
+                num_steps=int(np.sum(trace.score[inside] > threshold)),
+                top_sensors=names,
+                top_shares=shares,
+                severity=_rate_severity(peak_score / threshold),
+            )
+        )
+    return tuple(events)
+
+
+def make_alert_id(asset: str, model_name: str, start_us: int) -> str:
+    """Return the identity of an alert: a hash of asset, model name and start.
+
+    Example:
+        >>> make_alert_id("pump-07", "vae-anomaly", 0)
+        '1f2ab30d08ec3cf1'
+    """
+    text = "\x1f".join((asset, model_name, str(start_us)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _find_runs(inside: BoolArray) -> tuple[IntArray, IntArray]:
+    """Return first and last positions of each run of true values."""
+    edges = np.diff(np.concatenate([[False], inside, [False]]).astype(np.int8))
+    return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1
+
+
+def _first_flag_at_or_after(flagged: BoolArray, positions: IntArray) -> IntArray:
+    flags = np.flatnonzero(flagged)
+    return flags[np.searchsorted(flags, positions)]
+
+
+def _blame(
+    excess: FloatArray, sensors: tuple[str, ...], *, count: int
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    mean = np.maximum(np.nan_to_num(excess).mean(axis=0), 0.0)
+    total = float(mean.sum())
+    if total <= 0:
+        return (), ()
+    order = [int(i) for i in np.argsort(-mean, kind="stable")[:count] if mean[i] > 0]
+    return tuple(sensors[i] for i in order), tuple(float(mean[i] / total) for i in order)
+
+
+def _rate_severity(ratio: float) -> str:
+    if ratio >= HIGH_SEVERITY:
+        return "high"
+    return "medium" if ratio >= MEDIUM_SEVERITY else "low"

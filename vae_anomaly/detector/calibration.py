@@ -1,0 +1,262 @@
+"""Thresholds from held-out normal scores: an alert budget or a step rate, kept or refused.
+
+Scores of neighbouring steps are alike, so steps are not counted as independent: their effective
+number and the number of alert events decide what the data can carry.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from vae_anomaly.detector.alerts import AlertRules, find_spans
+from vae_anomaly.domain import (
+    SECONDS_PER_DAY,
+    SECONDS_PER_WEEK,
+    Calibration,
+    FloatArray,
+    IntArray,
+)
+from vae_anomaly.errors import CalibrationError
+
+INTERVAL_TAIL = 0.05
+"""Probability below and above the stated 90 % interval."""
+
+MIN_EXPECTED_EVENTS = 1.0
+"""Alert events that the budget must allow in the held-out time; below it, nothing in the data
+tells a threshold that keeps the budget from one that does not."""
+
+MIN_EFFECTIVE_STEPS = 30.0
+MAX_LAG = 2_000
+NUM_CANDIDATES = 200
+LOWEST_CANDIDATE = 0.8
+"""Quantile of the scores at which the search for a threshold begins."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out scores of one asset, in order of time, unscorable steps left out.
+
+    Attributes:
+        asset: Its name.
+        timestamps: Microseconds. Shape `(steps,)`.
+        score: Smoothed as in use; higher is stranger. Shape `(steps,)`.
+    """
+
+    asset: str
+    timestamps: IntArray
+    score: FloatArray
+
+
+def calibrate(
+    held_out: HeldOut,
+    *,
+    rules: AlertRules,
+    budget_per_week: float | None,
+    false_alarm_rate: float,
+    provisional: bool,
+) -> Calibration:
+    """Choose one asset's threshold.
+
+    Args:
+        held_out: Scores of normal steps that the network did not see.
+        rules: How alert events will be counted.
+        budget_per_week: Alert events per week to allow, or None for a step rate.
+        false_alarm_rate: Share of normal steps to flag, used without a budget.
+        provisional: Accept what the data cannot carry, and mark it.
+
+    Returns:
+        The threshold with its expected rate and interval.
+
+    Raises:
+        CalibrationError: Too few held-out steps for what is asked.
+    """
+    if not provisional or not len(held_out.score):
+        require_held_out(
+            held_out.asset,
+            len(held_out.score),
+            period_s=rules.period_s,
+            budget_per_week=budget_per_week,
+            rate=false_alarm_rate,
+        )
+    if budget_per_week is None:
+        return _calibrate_step_rate(held_out, rules, false_alarm_rate)
+    return _calibrate_budget(held_out, rules, budget_per_week, provisional=provisional)
+
+
+def require_held_out(
+    asset: str, num_steps: int, *, period_s: float, budget_per_week: float | None, rate: float
+) -> None:
+    """Refuse early what no scores of so few steps could carry.
+
+    Args:
+        asset: Name of the asset.
+        num_steps: Held-out steps.
+        period_s: Seconds between ticks.
+        budget_per_week: Alert events per week, or None for a step rate.
+        rate: Share of normal steps to flag, used without a budget.
+
+    Raises:
+        CalibrationError: Too few steps; the message says how many are needed.
+    """
+    if budget_per_week is None:
+        needed = math.ceil(1.0 / rate)
+        if num_steps < needed:
+            raise CalibrationError(
+                f"Cannot set a threshold for asset '{asset}' at a false-alarm rate of "
+                f"{rate:g}: expected at least {needed} held-out steps, got {num_steps}. Use a "
+                "longer training period, a larger calibration_share or a larger "
+                "false_alarm_rate."
+            )
+        return
+    needed_s = MIN_EXPECTED_EVENTS / budget_per_week * SECONDS_PER_WEEK
+    if num_steps * period_s < needed_s:
+        _refuse_budget(asset, budget_per_week, needed_s=needed_s, got_s=num_steps * period_s)
+
+
+def effective_sample_size(score: FloatArray) -> float:
+    """Count the independent steps that autocorrelated scores are worth.
+
+    n / (1 + 2 sum of autocorrelations), summed in pairs while the pair sums stay positive.
+
+    Args:
+        score: Scores in order of time. Shape `(steps,)`.
+
+    Returns:
+        The effective number of steps, between 1 and the number of steps.
+
+    Source:
+        Geyer (1992), initial positive sequence.
+    """
+    num = len(score)
+    centred = score - score.mean() if num else score
+    variance = float(np.mean(centred**2)) if num else 0.0
+    if num < 4 or variance <= 0 or not math.isfinite(variance):
+        return float(max(num, 1))
+    size = 1 << (2 * num - 1).bit_length()
+    spectrum = np.abs(np.fft.rfft(centred / math.sqrt(variance), size)) ** 2
+    autocorrelation = np.fft.irfft(spectrum, size)[: min(num, MAX_LAG)] / num
+    even = len(autocorrelation) // 2 * 2
+    pairs = autocorrelation[:even].reshape(-1, 2).sum(axis=1)
+    negative = np.flatnonzero(pairs <= 0)
+    kept = pairs[: negative[0]] if len(negative) else pairs
+    return float(min(max(num / max(2.0 * kept.sum() - 1.0, 1.0), 1.0), num))
+
+
+def _calibrate_step_rate(
+    held_out: HeldOut, rules: AlertRules, rate: float
+) -> Calibration:
+    from scipy import stats
+
+    num = len(held_out.score)
+    needed = math.ceil(1.0 / rate)
+    threshold = float(np.quantile(held_out.score, 1.0 - rate, method="median_unbiased"))
+    effective = effective_sample_size(held_out.score)
+    above = float(np.mean(held_out.score > threshold))
+    exceeding, below = above * effective, (1.0 - above) * effective
+    return Calibration(
+        method="held-out quantile",
+        threshold=threshold,
+        budget_per_week=None,
+        false_alarm_rate=rate,
+        expected_rate=above,
+        rate_low=float(stats.beta.ppf(INTERVAL_TAIL, exceeding + 0.5, below + 0.5)),
+        rate_high=float(stats.beta.ppf(1 - INTERVAL_TAIL, exceeding + 0.5, below + 0.5)),
+        num_steps=num,
+        effective_steps=effective,
+        duration_s=num * rules.period_s,
+        provisional=effective < max(MIN_EFFECTIVE_STEPS, 1.0 / rate) or num < needed,
+    )
+
+
+def _calibrate_budget(
+    held_out: HeldOut, rules: AlertRules, budget: float, *, provisional: bool
+) -> Calibration:
+    num = len(held_out.score)
+    duration_s = num * rules.period_s
+    effective = effective_sample_size(held_out.score)
+    needed_s = MIN_EXPECTED_EVENTS / budget * SECONDS_PER_WEEK
+    if effective < MIN_EFFECTIVE_STEPS:
+        needed_s = max(needed_s, duration_s * MIN_EFFECTIVE_STEPS / effective)
+    if duration_s < needed_s and not provisional:
+        _refuse_budget(held_out.asset, budget, needed_s=needed_s, got_s=duration_s)
+    weeks = duration_s / SECONDS_PER_WEEK
+    threshold = max(
+        _empirical_threshold(held_out, rules, budget * weeks),
+        _tail_threshold(held_out, rules, budget * weeks),
+    )
+    num_events = _count_events(held_out, rules, threshold)
+    low, high = _poisson_interval(num_events)
+    return Calibration(
+        method="held-out alert events with an exponential tail",
+        threshold=threshold,
+        budget_per_week=budget,
+        false_alarm_rate=None,
+        expected_rate=num_events / weeks,
+        rate_low=low / weeks,
+        rate_high=high / weeks,
+        num_steps=num,
+        effective_steps=effective,
+        duration_s=duration_s,
+        provisional=duration_s < needed_s,
+    )
+
+
+def _refuse_budget(asset: str, budget: float, *, needed_s: float, got_s: float) -> NoReturn:
+    raise CalibrationError(
+        f"Cannot set a threshold for asset '{asset}' at {budget:g} alert events a week: "
+        f"expected at least {needed_s / SECONDS_PER_DAY:.3g} days of held-out normal readings, "
+        f"got {got_s / SECONDS_PER_DAY:.3g}. Use a longer training period or a larger budget, "
+        "or set provisional = true to accept an unproven threshold."
+    )
+
+
+def _candidates(score: FloatArray) -> Sequence[float]:
+    levels = np.linspace(LOWEST_CANDIDATE, 1.0, NUM_CANDIDATES)
+    return [float(value) for value in np.unique(np.quantile(score, levels))]
+
+
+def _count_events(held_out: HeldOut, rules: AlertRules, threshold: float) -> int:
+    return len(
+        find_spans(held_out.timestamps, held_out.score, threshold=threshold, rules=rules)
+    )
+
+
+def _empirical_threshold(held_out: HeldOut, rules: AlertRules, allowed: float) -> float:
+    """Return the lowest candidate from which on the event count stays within what is allowed."""
+    best = float(held_out.score.max())
+    for threshold in reversed(_candidates(held_out.score)):
+        if _count_events(held_out, rules, threshold) > allowed:
+            break
+        best = threshold
+    return best
+
+
+def _tail_threshold(held_out: HeldOut, rules: AlertRules, allowed: float) -> float:
+    """Return where an exponential tail of event peaks leaves just the allowed events.
+
+    Peaks are taken at the candidate with most events, so each stands for one independent
+    excursion; their mean excess sets the tail.
+    """
+    counts = [
+        (_count_events(held_out, rules, threshold), threshold)
+        for threshold in _candidates(held_out.score)
+    ]
+    most, start = max(counts)
+    if most <= allowed:
+        return start
+    spans = find_spans(held_out.timestamps, held_out.score, threshold=start, rules=rules)
+    peaks = [float(held_out.score[span.first : span.last + 1].max()) for span in spans]
+    return start + (float(np.mean(peaks)) - start) * math.log(most / allowed)
+
+
+def _poisson_interval(count: int) -> tuple[float, float]:
+    """Exact interval of a Poisson mean (Garwood 1936)."""
+    from scipy import stats
+
+    low = float(stats.chi2.ppf(INTERVAL_TAIL, 2 * count) / 2) if count else 0.0
+    return low, float(stats.chi2.ppf(1 - INTERVAL_TAIL, 2 * count + 2) / 2)

@@ -1,0 +1,238 @@
+"""`Detector`: fit, score, save and load; the front door of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from vae_anomaly.config import DetectorConfig
+from vae_anomaly.detector.alerts import ScoreTrace, make_alert_events
+from vae_anomaly.detector.fitting import FittedDetector, fit_detector, make_alert_rules
+from vae_anomaly.detector.record import DetectorRecord
+from vae_anomaly.detector.scoring import RowScores, score_rows
+from vae_anomaly.detector.storage import Stored, make_golden, read_folder, write_folder
+from vae_anomaly.detector.table import make_score_table
+from vae_anomaly.domain import AlertEvent, CheckedReadings, Contract, FloatArray
+from vae_anomaly.model.density import Density
+from vae_anomaly.readings.check import check_readings
+from vae_anomaly.readings.source import RawSource
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DEFAULT_CONFIG = DetectorConfig()
+DEFAULT_MODEL_NAME = "vae-anomaly"
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Everything a detector says of a set of readings, in the order the rows came.
+
+    Attributes:
+        checked: The readings with what is wrong with them.
+        scores: The scores table, one row per row of the input.
+        mean: Expected values, raw units, NaN where there is none. Shape `(rows, sensors)`.
+        sigma: Their standard deviations. Shape `(rows, sensors)`.
+        events: Alert events in order of asset and time.
+    """
+
+    checked: CheckedReadings
+    scores: pa.Table
+    mean: FloatArray
+    sigma: FloatArray
+    events: tuple[AlertEvent, ...]
+
+
+class Detector:
+    """A fitted anomaly detector for raw sensor readings.
+
+    It holds contract, affine, VAE, calibration, alert rules, baseline and golden rows: all that
+    scoring needs. Create one with `fit` or `load`.
+
+    Example:
+        >>> detector = Detector.fit("readings.parquet")  # doctest: +SKIP
+        >>> detector.score("more.parquet")["state"]  # doctest: +SKIP
+    """
+
+    def __init__(self, density: Density, record: DetectorRecord, golden: pa.Table) -> None:
+        self._density = density
+        self._record = record
+        self._golden = golden
+
+    @classmethod
+    def fit(
+        cls,
+        readings: RawSource,
+        *,
+        calibration: RawSource | None = None,
+        config: DetectorConfig = DEFAULT_CONFIG,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Self:
+        """Fit a detector to normal readings in raw units.
+
+        Args:
+            readings: Parquet path(s), folder, glob or URI, an Arrow table or dataset, or a
+                pandas frame. Labels are ignored; what is in it is taken as normal.
+            calibration: Other normal readings to set the threshold on. Without them the last
+                part in time is held out.
+            config: All settings.
+            seed: Seed of the fit; the same readings, settings and seed give the same detector.
+            progress: Called with optimiser steps done and in all.
+
+        Returns:
+            The detector.
+
+        Raises:
+            ReadingsError: The input cannot be read.
+            ContractError: It has no time, no sensors, or sensors of the wrong type.
+            TrainingError: Too few rows, or no sensor moves.
+            CalibrationError: The held-out part cannot carry the alert rate asked for.
+        """
+        purpose = "fit a detector"
+        training = check_readings(readings, config=config.readings, purpose=purpose)
+        held_out = None
+        if calibration is not None:
+            held_out = check_readings(
+                calibration,
+                config=config.readings,
+                contract=training.contract,
+                purpose="calibrate a detector",
+            )
+        fitted = fit_detector(training, held_out, config=config, seed=seed, progress=progress)
+        return cls._from_fitted(fitted, held_out or training)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Load a detector and prove it on its golden rows.
+
+        Args:
+            folder: A folder that `save` wrote.
+
+        Returns:
+            The detector.
+
+        Raises:
+            DetectorError: The folder holds no detector, was changed, or scores its golden rows
+                otherwise than when it was saved.
+        """
+        stored = read_folder(Path(folder))
+        detector = cls(stored.density, stored.record, stored.golden)
+        stored.prove(detector.score(stored.golden_readings()))
+        return detector
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the detector to a folder, whole or not at all.
+
+        Args:
+            folder: Where to; an older detector there is replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            DetectorError: The folder cannot be written, or holds something else.
+        """
+        return write_folder(Path(folder), Stored(self._density, self._record, self._golden))
+
+    def score(self, readings: RawSource) -> pa.Table:
+        """Score readings in raw units.
+
+        Args:
+            readings: As for `fit`. The score of a step depends on the steps just before it
+                (`lookback_steps`): give them too where a stream is scored in pieces.
+
+        Returns:
+            A table with one row per row of the input, in its order: `timestamp`, the asset if
+            the input has one, `nll` (nats), `score` (higher is stranger), `threshold`, `state`
+            (`ok`, `anomalous` or `unscorable`), `reason`, `kl` and `contribution` (nats per
+            sensor; they and `kl` add up to `nll`).
+
+        Raises:
+            ReadingsError: The input cannot be read.
+            ContractError: A sensor is missing or of the wrong type.
+        """
+        checked, rows = self._score(readings)
+        return make_score_table(checked, rows)
+
+    def examine(self, readings: RawSource, *, model_name: str = DEFAULT_MODEL_NAME) -> Examination:
+        """Score readings and also find alert events and expected values.
+
+        Args:
+            readings: As for `score`.
+            model_name: Name that enters the identity of the alerts.
+
+        Returns:
+            Scores, expectations and alert events.
+        """
+        checked, rows = self._score(readings)
+        return Examination(
+            checked=checked,
+            scores=make_score_table(checked, rows),
+            mean=rows.mean,
+            sigma=rows.sigma,
+            events=self._find_events(checked, rows, model_name),
+        )
+
+    @property
+    def contract(self) -> Contract:
+        """Sensors, units and period."""
+        return self._record.contract
+
+    @property
+    def record(self) -> DetectorRecord:
+        """Everything of the detector that is not weights."""
+        return self._record
+
+    @property
+    def golden_readings(self) -> pa.Table:
+        """The readings of the golden rows: an example of the input."""
+        return Stored(self._density, self._record, self._golden).golden_readings()
+
+    @property
+    def lookback_steps(self) -> int:
+        """Steps before a step that its score depends on."""
+        from vae_anomaly.detector.smoothing import memory_steps
+
+        span = self._record.config.threshold.smoothing_steps
+        return memory_steps(span) + self._density.window - 2
+
+    @classmethod
+    def _from_fitted(cls, fitted: FittedDetector, source: CheckedReadings) -> Self:
+        draft = cls(fitted.density, fitted.record, None)
+        return cls(fitted.density, fitted.record, make_golden(source, draft.score))
+
+    def _score(self, readings: RawSource) -> tuple[CheckedReadings, RowScores]:
+        config = self._record.config.readings
+        checked = check_readings(
+            readings, config=config, contract=self.contract, purpose="score"
+        )
+        return checked, score_rows(checked, self._density, self._record)
+
+    def _find_events(
+        self, checked: CheckedReadings, rows: RowScores, model_name: str
+    ) -> tuple[AlertEvent, ...]:
+        readings = checked.readings
+        rules = make_alert_rules(self._record.config, self.contract.period_s)
+        normal = np.array(self._record.normal_contribution)
+        events: list[AlertEvent] = []
+        usable = (checked.problems == "") & np.isfinite(rows.score)
+        for code, asset in enumerate(readings.asset_names):
+            mine = np.flatnonzero(usable & (readings.asset_codes == code))
+            mine = mine[np.argsort(readings.timestamps[mine], kind="stable")]
+            trace = ScoreTrace(
+                readings.timestamps[mine], rows.score[mine], rows.contribution[mine] - normal
+            )
+            events += make_alert_events(
+                trace,
+                asset=asset,
+                model_name=model_name,
+                sensors=self.contract.sensor_names,
+                threshold=self._record.calibration_of(asset).threshold,
+                rules=rules,
+            )
+        return tuple(events)

@@ -1,0 +1,144 @@
+"""What a detector knows beside its network, as one frozen record and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vae_anomaly.config import DetectorConfig, parse_record
+from vae_anomaly.domain import (
+    Calibration,
+    Contract,
+    HealthCheck,
+    SensorProfile,
+    TrainingCurves,
+)
+from vae_anomaly.errors import DetectorError
+from vae_anomaly.model.density import SensorRoles
+
+FORMAT = 1
+"""Version of the saved form; raised when an older reader could misread it."""
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """How the detector came to be.
+
+    Attributes:
+        seed: Seed of the fit.
+        backend: Keras backend it was trained on.
+        latent: Latent size.
+        num_rows: Training steps.
+        num_held_out: Held-out steps.
+        num_steps: Optimiser steps.
+        num_skipped: Optimiser steps without a finite gradient.
+        first_us: First training step, microseconds since 1970, UTC.
+        last_us: Last held-out step.
+        versions: Versions of the libraries that matter to the numbers.
+    """
+
+    seed: int
+    backend: str
+    latent: int
+    num_rows: int
+    num_held_out: int
+    num_steps: int
+    num_skipped: int
+    first_us: int
+    last_us: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class DetectorRecord:
+    """Everything of a detector that is not weights.
+
+    Attributes:
+        format: Version of the saved form.
+        config: Settings it was fitted with.
+        contract: Sensors, units and period.
+        profiles: What the training values of each sensor looked like.
+        roles: How each sensor is scored.
+        normal_level: Median energy of held-out normal steps; stands in for missing steps.
+        normal_contribution: Mean contribution of each sensor on held-out normal steps, nats.
+        calibrations: Threshold per asset.
+        fallback: Calibration for assets that were not calibrated: the one with the highest
+            threshold.
+        health: Health figures.
+        baseline: Held-out NLL of the VAE and of PCA, in nats per row.
+        curves: Training curves.
+        facts: How it came to be.
+        files: SHA-256 of every other file of the saved folder.
+    """
+
+    format: int
+    config: DetectorConfig
+    contract: Contract
+    profiles: tuple[SensorProfile, ...]
+    roles: SensorRoles
+    normal_level: float
+    normal_contribution: tuple[float, ...]
+    calibrations: dict[str, Calibration]
+    fallback: str
+    health: tuple[HealthCheck, ...]
+    baseline: dict[str, float]
+    curves: TrainingCurves
+    facts: TrainingFacts
+    files: dict[str, str]
+
+    def calibration_of(self, asset: str) -> Calibration:
+        """Return the calibration of an asset, or the fallback for an unknown one."""
+        return self.calibrations.get(asset, self.calibrations[self.fallback])
+
+
+def write_record(record: DetectorRecord) -> str:
+    """Return the record as strict JSON; numbers that are not finite become text."""
+    content = asdict(record) | {"config": record.config.model_dump(mode="json")}
+    return json.dumps(_encode(content), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def read_record(text: str, *, origin: str) -> DetectorRecord:
+    """Parse a record.
+
+    Args:
+        text: What `write_record` returned.
+        origin: Where it came from, for the message.
+
+    Returns:
+        The record.
+
+    Raises:
+        DetectorError: The text is no record, or of another format.
+    """
+    try:
+        content = json.loads(text)
+        found = content.get("format") if isinstance(content, dict) else None
+    except json.JSONDecodeError as error:
+        raise DetectorError(
+            f"Cannot load the detector from '{origin}': detector.json is damaged ({error}). "
+            "Fit it again."
+        ) from None
+    if found != FORMAT:
+        raise DetectorError(
+            f"Cannot load the detector from '{origin}': expected format {FORMAT}, got {found}. "
+            "Fit it again with this version."
+        )
+    try:
+        return parse_record(DetectorRecord, content)
+    except ValueError as error:
+        raise DetectorError(
+            f"Cannot load the detector from '{origin}': detector.json is damaged: {error}. "
+            "Fit it again."
+        ) from error
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_encode(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,177 @@
+"""Checked readings to one score, state and reason per row, in the order the rows came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vae_anomaly.detector.record import DetectorRecord
+from vae_anomaly.detector.smoothing import smooth
+from vae_anomaly.domain import (
+    CheckedReadings,
+    FloatArray,
+    IntArray,
+    Problem,
+    Readings,
+    State,
+    TextArray,
+)
+from vae_anomaly.model.density import Density, StepScores
+from vae_anomaly.model.windows import Steps, order_steps
+
+TOO_FEW_SENSORS = "too_few_sensors"
+"""Reason of a row with too small a share of its sensors present."""
+
+NOT_FINITE = "not_finite"
+"""Reason of a row whose NLL is not a finite number."""
+
+
+@dataclass(frozen=True)
+class StepEnergy:
+    """Scored steps before a threshold.
+
+    Attributes:
+        steps: The steps.
+        scores: What the density says of them.
+        energy: Half the squared standardised residuals, summed over the sensors and scaled up
+            for missing ones; NaN where unscorable. Shape `(steps,)`.
+        reason: "" or why a step is unscorable. Shape `(steps,)`.
+    """
+
+    steps: Steps
+    scores: StepScores
+    energy: FloatArray
+    reason: TextArray
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """One score per row of the input; NaN and a reason where a row is unscorable.
+
+    Attributes:
+        nll: Nats. Shape `(rows,)`.
+        score: Smoothed energy; higher is stranger. Shape `(rows,)`.
+        threshold: Limit of `score`. Shape `(rows,)`.
+        state: `State` values. Shape `(rows,)`.
+        reason: "" or why the row is unscorable. Shape `(rows,)`.
+        kl: Nats. Shape `(rows,)`.
+        contribution: Nats per sensor. Shape `(rows, sensors)`.
+        mean: Expected values, raw units. Shape `(rows, sensors)`.
+        sigma: Their standard deviations, raw units. Shape `(rows, sensors)`.
+    """
+
+    nll: FloatArray
+    score: FloatArray
+    threshold: FloatArray
+    state: TextArray
+    reason: TextArray
+    kl: FloatArray
+    contribution: FloatArray
+    mean: FloatArray
+    sigma: FloatArray
+
+
+def score_steps(
+    readings: Readings, steps: Steps, density: Density, *, min_observed_share: float
+) -> StepEnergy:
+    """Score ordered steps.
+
+    Args:
+        readings: The readings.
+        steps: Their usable rows in order of asset and time.
+        density: The fitted density.
+        min_observed_share: A step with a smaller share of its sensors present is unscorable.
+
+    Returns:
+        Scores and energies per step.
+    """
+    scores = density.score(readings.values[steps.rows], steps.segment_start)
+    num_scored = density.num_scored
+    enough = scores.num_observed >= max(min_observed_share * num_scored, 1)
+    energy = scores.energy.sum(axis=1) * (num_scored / np.maximum(scores.num_observed, 1))
+    finite = np.isfinite(energy) & np.isfinite(scores.nll)
+    reason = np.where(enough, np.where(finite, "", NOT_FINITE), TOO_FEW_SENSORS).astype(object)
+    return StepEnergy(steps, scores, np.where(enough & finite, energy, np.nan), reason)
+
+
+def score_rows(
+    checked: CheckedReadings, density: Density, record: DetectorRecord
+) -> RowScores:
+    """Score every row of checked readings.
+
+    Args:
+        checked: The readings, with a problem or none per row.
+        density: The fitted density.
+        record: Settings and thresholds.
+
+    Returns:
+        One entry per row: `ok + anomalous + unscorable = rows`, always.
+    """
+    readings, settings = checked.readings, record.config.threshold
+    steps = order_steps(
+        readings,
+        checked.problems,
+        period_s=record.contract.period_s,
+        gap_steps=record.config.readings.gap_steps,
+    )
+    scored = score_steps(
+        readings, steps, density, min_observed_share=settings.min_observed_share
+    )
+    score = smooth(
+        scored.energy,
+        steps.segment_start,
+        span=settings.smoothing_steps,
+        normal_level=record.normal_level,
+    )
+    limits = [record.calibration_of(name).threshold for name in readings.asset_names]
+    threshold = np.array(limits)[steps.asset_codes] if limits else np.empty(0)
+    at = _find_steps(checked, steps)
+    return _spread(scored, score, threshold, at, checked.problems)
+
+
+def _spread(
+    scored: StepEnergy, score: FloatArray, threshold: FloatArray, at: IntArray, problems: TextArray
+) -> RowScores:
+    """Spread step values over rows; `at` is the step of each row, or -1."""
+    known = at >= 0
+
+    def pick(values: FloatArray) -> FloatArray:
+        out = np.full((len(at), *values.shape[1:]), np.nan)
+        out[known] = values[at[known]]
+        return out
+
+    scorable = np.zeros(len(at), dtype=bool)
+    scorable[known] = ~np.isnan(score[at[known]])
+    reason = np.where(known, "", problems).astype(object)
+    reason[known] = scored.reason[at[known]]
+    row_score, row_threshold = pick(score), pick(threshold)
+    state = np.full(len(at), State.UNSCORABLE.value, dtype=object)
+    state[scorable] = State.OK.value
+    # a NaN compares false both ways, so only a proven score can leave "unscorable"
+    state[scorable & (row_score > row_threshold)] = State.ANOMALOUS.value
+    nll = np.where(scorable, pick(scored.scores.nll), np.nan)
+    return RowScores(
+        nll=nll,
+        score=row_score,
+        threshold=row_threshold,
+        state=state,
+        reason=reason,
+        kl=np.where(scorable, pick(scored.scores.kl), np.nan),
+        contribution=np.where(scorable[:, None], pick(scored.scores.contribution), np.nan),
+        mean=pick(scored.scores.mean),
+        sigma=pick(scored.scores.sigma),
+    )
+
+
+def _find_steps(checked: CheckedReadings, steps: Steps) -> IntArray:
+    """Return the step that speaks for each row: its own, or its equal's for a duplicate."""
+    at = np.full(checked.readings.num_rows, -1, dtype=np.int64)
+    at[steps.rows] = np.arange(steps.num_steps)
+    copies = np.flatnonzero(checked.problems == Problem.DUPLICATE.value)
+    if len(copies):
+        times, codes = checked.readings.timestamps, checked.readings.asset_codes
+        keys = np.rec.fromarrays([codes[steps.rows], times[steps.rows]])
+        wanted = np.rec.fromarrays([codes[copies], times[copies]])
+        at[copies] = np.searchsorted(keys, wanted)
+    return at

@@ -1,0 +1,69 @@
+"""The scores table: row scores as Arrow columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vae_anomaly.detector.scoring import RowScores
+from vae_anomaly.domain import NO_TIME, CheckedReadings, FloatArray, Readings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TIME_ZONE = "UTC"
+
+
+def make_score_table(checked: CheckedReadings, rows: RowScores) -> pa.Table:
+    """Put row scores into a table.
+
+    Args:
+        checked: The readings.
+        rows: Their scores.
+
+    Returns:
+        `timestamp`, the asset if the input has one, `nll`, `score`, `threshold`, `state`,
+        `reason`, `kl`, `contribution`; null where there is no number.
+    """
+    import pyarrow as pa
+
+    contract = checked.contract
+    columns = {contract.timestamp: make_time_column(checked.readings)}
+    if contract.asset is not None:
+        columns[contract.asset] = make_asset_column(checked.readings)
+    shares = [_nullable(rows.contribution[:, i]) for i in range(len(contract.sensors))]
+    columns |= {
+        "nll": _nullable(rows.nll),
+        "score": _nullable(rows.score),
+        "threshold": _nullable(rows.threshold),
+        "state": pa.array(rows.state, pa.string()),
+        "reason": pa.array(rows.reason, pa.string()),
+        "kl": _nullable(rows.kl),
+        "contribution": pa.StructArray.from_arrays(shares, names=list(contract.sensor_names)),
+    }
+    return pa.table(columns)
+
+
+def make_time_column(readings: Readings) -> pa.Array:
+    """Return the times as Arrow timestamps in UTC, null where missing."""
+    import pyarrow as pa
+
+    missing = readings.timestamps == NO_TIME
+    return pa.array(readings.timestamps, pa.int64(), mask=missing).cast(
+        pa.timestamp("us", TIME_ZONE)
+    )
+
+
+def make_asset_column(readings: Readings) -> pa.Array:
+    """Return the asset names as Arrow text, null where missing."""
+    import pyarrow as pa
+
+    codes = pa.array(readings.asset_codes, pa.int64(), mask=readings.asset_codes < 0)
+    return pa.array(readings.asset_names, pa.string()).take(codes)
+
+
+def _nullable(values: FloatArray) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(values, pa.float64(), mask=np.isnan(values))

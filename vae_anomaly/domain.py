@@ -1,0 +1,298 @@
+"""The nouns shared by every room: readings, contract, sensor profile, calibration, alert event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+TextArray = NDArray[np.object_]
+
+MICROSECONDS_PER_S = 1_000_000
+SECONDS_PER_DAY = 86_400.0
+SECONDS_PER_WEEK = 7 * SECONDS_PER_DAY
+
+NO_TIME = int(np.iinfo(np.int64).min)
+"""Stands for a missing timestamp in `Readings.timestamps`."""
+
+DEFAULT_ASSET = "asset"
+"""Name of the only asset where the input has no asset column."""
+
+LABEL_PREFIX = "label_"
+"""Columns named so hold truth; they are never inputs."""
+
+
+class State(StrEnum):
+    """What is said of one step; every row in gets exactly one of these out."""
+
+    OK = "ok"
+    ANOMALOUS = "anomalous"
+    UNSCORABLE = "unscorable"
+
+
+class Problem(StrEnum):
+    """Why a row cannot be used; `NONE` where it can."""
+
+    NONE = ""
+    NO_TIMESTAMP = "no_timestamp"
+    IMPLAUSIBLE_TIME = "implausible_time"
+    NO_ASSET = "no_asset"
+    DUPLICATE = "duplicate"
+    """Same asset, time and values as a row that is kept."""
+    CONFLICTING_DUPLICATE = "conflicting_duplicate"
+    """Same asset and time as a row that is kept, other values."""
+
+
+class SensorKind(StrEnum):
+    """What a sensor's training values look like; it chooses how the sensor is scored."""
+
+    CONTINUOUS = "continuous"
+    QUANTISED = "quantised"
+    BINARY = "binary"
+    CONSTANT = "constant"
+    EMPTY = "empty"
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """One instrument of the contract; `unit` is for people and is never used in arithmetic."""
+
+    name: str
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What readings must look like; written down once and checked ever after.
+
+    Attributes:
+        sensors: The sensors, in the order of the channels.
+        period_s: Seconds between ticks.
+        timestamp: Name of the time column.
+        asset: Name of the asset column, or None where the input holds one asset only.
+        ignored: Input columns left out, with the reason for each.
+    """
+
+    sensors: tuple[Sensor, ...]
+    period_s: float
+    timestamp: str = "timestamp"
+    asset: str | None = None
+    ignored: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def sensor_names(self) -> tuple[str, ...]:
+        """Names of the sensors, in channel order."""
+        return tuple(sensor.name for sensor in self.sensors)
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Values of several sensors over time, in raw units, in the order they came.
+
+    Attributes:
+        timestamps: Microseconds since 1970 in UTC, `NO_TIME` where missing. Shape `(rows,)`.
+        asset_codes: Index into `asset_names`, -1 where missing. Shape `(rows,)`.
+        asset_names: Names of the assets.
+        values: Raw values, NaN where missing. Shape `(rows, sensors)`.
+        sensors: Names of the sensors, one per column of `values`.
+    """
+
+    timestamps: IntArray
+    asset_codes: IntArray
+    asset_names: tuple[str, ...]
+    values: FloatArray
+    sensors: tuple[str, ...]
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows."""
+        return int(self.timestamps.shape[0])
+
+    def take(self, rows: IntArray | BoolArray) -> Readings:
+        """Return the chosen rows, in the order given."""
+        return Readings(
+            timestamps=self.timestamps[rows],
+            asset_codes=self.asset_codes[rows],
+            asset_names=self.asset_names,
+            values=self.values[rows],
+            sensors=self.sensors,
+        )
+
+
+@dataclass(frozen=True)
+class SensorProfile:
+    """What one sensor's values look like.
+
+    Attributes:
+        name: The sensor.
+        kind: What its values look like.
+        unit: Unit, where the contract gives one.
+        missing_share: Share of rows without a value after cleaning, in [0, 1].
+        num_infinite: Values that were plus or minus infinity.
+        num_sentinel: Values that were sentinels.
+        minimum: Smallest value, NaN where there is none.
+        median: Middle value, NaN where there is none.
+        maximum: Largest value, NaN where there is none.
+        step: Quantisation step in raw units, 0 where none was found.
+        longest_flat_steps: Longest run of one unchanged value.
+        suggested_sentinels: Values that look like sentinels but are not declared so.
+    """
+
+    name: str
+    kind: SensorKind
+    unit: str | None
+    missing_share: float
+    num_infinite: int
+    num_sentinel: int
+    minimum: float
+    median: float
+    maximum: float
+    step: float
+    longest_flat_steps: int
+    suggested_sentinels: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What was found in a set of raw readings; counts are of rows unless they say otherwise.
+
+    `num_rows = num_usable + num_duplicates + num_quarantined`, always.
+    """
+
+    num_rows: int
+    num_usable: int
+    num_duplicates: int
+    num_quarantined: int
+    problems: dict[str, int]
+    num_out_of_order: int
+    num_gaps: int
+    longest_gap_s: float
+    period_s: float
+    irregular_share: float
+    first_us: int
+    last_us: int
+    num_assets: int
+    sensors: tuple[SensorProfile, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckedReadings:
+    """Readings with what is wrong with them; no row is dropped.
+
+    Attributes:
+        contract: The contract they were read under.
+        readings: All rows as they came, cleaned: infinities and sentinels are NaN.
+        problems: A `Problem` value per row, "" where the row is usable. Shape `(rows,)`.
+        quality: The counts.
+    """
+
+    contract: Contract
+    readings: Readings
+    problems: TextArray
+    quality: Quality
+
+
+@dataclass(frozen=True)
+class AlertEvent:
+    """Merged flags of one asset: the thing a person is called for.
+
+    Attributes:
+        alert_id: Hash of asset, model name and start.
+        asset: Name of the asset.
+        start_us: First flagged step, microseconds since 1970, UTC.
+        end_us: End of the last flagged step, exclusive.
+        peak_us: Step with the highest score.
+        peak_score: The highest score; higher is stranger.
+        threshold: The limit it crossed.
+        num_steps: Flagged steps inside.
+        top_sensors: Sensors to blame, the most to blame first.
+        top_shares: Their shares of the excess, in (0, 1].
+        severity: `low`, `medium` or `high`, from the peak over the threshold.
+    """
+
+    alert_id: str
+    asset: str
+    start_us: int
+    end_us: int
+    peak_us: int
+    peak_score: float
+    threshold: float
+    num_steps: int
+    top_sensors: tuple[str, ...]
+    top_shares: tuple[float, ...]
+    severity: str
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A threshold with the promise it carries, for one asset.
+
+    Attributes:
+        method: How the threshold was chosen.
+        threshold: The limit of `score`; a step above it is flagged.
+        budget_per_week: Alert events per week asked for, None where a step rate was asked for.
+        false_alarm_rate: Share of normal steps asked for, None where a budget was asked for.
+        expected_rate: What normal readings should give, in the unit that was asked for.
+        rate_low: Lower end of its 90 % interval.
+        rate_high: Upper end of its 90 % interval.
+        num_steps: Held-out normal steps it rests on.
+        effective_steps: Independent steps they are worth, autocorrelation counted.
+        duration_s: Seconds of held-out readings, gaps not counted.
+        provisional: Whether the data is too little to carry what was asked for.
+    """
+
+    method: str
+    threshold: float
+    budget_per_week: float | None
+    false_alarm_rate: float | None
+    expected_rate: float
+    rate_low: float
+    rate_high: float
+    num_steps: int
+    effective_steps: float
+    duration_s: float
+    provisional: bool
+
+
+@dataclass(frozen=True)
+class HealthCheck:
+    """One figure of a detector's health, with its limit.
+
+    Attributes:
+        name: Short name, such as `active_units`.
+        value: The figure.
+        limit: The limit in words, such as "at least 1"; empty for a figure without one.
+        passed: Whether the figure is within the limit.
+        meaning: One sentence for people.
+    """
+
+    name: str
+    value: float
+    limit: str
+    passed: bool
+    meaning: str
+
+
+@dataclass(frozen=True)
+class TrainingCurves:
+    """How training went, one entry per recorded pass; NLL and KL in nats per row.
+
+    Attributes:
+        epochs: Passes over the training rows so far.
+        nll: Reconstruction NLL on training rows, in affine units.
+        kl: KL on training rows.
+        held_out_nll: NLL plus KL on held-out rows, in affine units, empty where not recorded.
+        active_units: Latent units whose mean varies over rows (variance above 0.01).
+    """
+
+    epochs: tuple[int, ...]
+    nll: tuple[float, ...]
+    kl: tuple[float, ...]
+    held_out_nll: tuple[float, ...]
+    active_units: tuple[int, ...]

@@ -1,0 +1,1 @@
+"""Measures of scores and alert events against labelled truth."""

@@ -1,0 +1,1 @@
+"""The density p(x): affine, windows, likelihoods, VAE, training; nothing about thresholds."""

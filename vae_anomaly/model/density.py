@@ -1,0 +1,299 @@
+"""The density of one asset's readings: the VAE for sensors that move, a change rule for others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vae_anomaly.config import ModelConfig
+from vae_anomaly.domain import (
+    FloatArray,
+    IntArray,
+    SensorKind,
+    SensorProfile,
+    TrainingCurves,
+)
+from vae_anomaly.errors import TrainingError
+from vae_anomaly.model.affine import fit_affine
+from vae_anomaly.model.engine import Decoded, Engine, decode_windows, open_engine, save_vae
+from vae_anomaly.model.ppca import choose_latent_size
+from vae_anomaly.model.windows import gather_windows
+
+STEPS_PER_PART = 1 << 18
+"""Steps whose windows are gathered at once."""
+
+CHANGE_NATS = 50.0
+"""Nats for a sensor that was constant in training and now reads otherwise. A constant gives no
+unit to measure the change in, so the size of the change cannot count; 50 nats are those of a
+Gaussian at ten standard deviations."""
+
+QUESTION_LATENT = 5
+MAX_HELD_OUT_ROWS = 2048
+
+
+@dataclass(frozen=True)
+class SensorRoles:
+    """How each sensor is scored, by its position in the contract.
+
+    Attributes:
+        modelled: Sensors in the network.
+        constant: Sensors under the change rule: they never moved in training.
+        constant_values: Their values.
+        empty: Sensors without any value in training; they are not scored.
+        log_scale: Log of the absolute affine scale of the modelled sensors, in log raw units.
+    """
+
+    modelled: tuple[int, ...]
+    constant: tuple[int, ...]
+    constant_values: tuple[float, ...]
+    empty: tuple[int, ...]
+    log_scale: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class StepScores:
+    """What the density says of each step.
+
+    Attributes:
+        contribution: Nats per sensor, raw units, 0 where missing. Shape `(steps, sensors)`.
+        kl: Nats per step. Shape `(steps,)`.
+        energy: Half the squared standardised residual per sensor, 0 where missing; for a
+            constant sensor the nats of the change rule. Shape `(steps, sensors)`.
+        num_observed: Scored sensors present at each step. Shape `(steps,)`.
+        mean: Expected values, raw units, NaN for empty sensors. Shape `(steps, sensors)`.
+        sigma: Their standard deviations, 0 for constant sensors. Shape `(steps, sensors)`.
+    """
+
+    contribution: FloatArray
+    kl: FloatArray
+    energy: FloatArray
+    num_observed: IntArray
+    mean: FloatArray
+    sigma: FloatArray
+
+    @property
+    def nll(self) -> FloatArray:
+        """Nats per step: the contributions and the KL term, added up. Shape `(steps,)`."""
+        return self.contribution.sum(axis=1) + self.kl
+
+
+@dataclass(frozen=True)
+class Density:
+    """A fitted density, ready to score.
+
+    Attributes:
+        roles: How each sensor is scored.
+        window: Steps per window.
+        files: The saved VAE, contents by file name.
+        engine: What runs it.
+    """
+
+    roles: SensorRoles
+    window: int
+    files: dict[str, bytes]
+    engine: Engine
+
+    @property
+    def num_scored(self) -> int:
+        """Sensors that count: modelled and constant ones."""
+        return len(self.roles.modelled) + len(self.roles.constant)
+
+    def score(self, values: FloatArray, segment_start: IntArray) -> StepScores:
+        """Score every step from the window that ends there.
+
+        Args:
+            values: Raw values in step order, NaN where missing. Shape `(steps, sensors)`.
+            segment_start: As in `Steps`. Shape `(steps,)`.
+
+        Returns:
+            One score per step, a function of its window alone.
+        """
+        modelled = values[:, list(self.roles.modelled)]
+        parts = []
+        for start in range(0, max(len(values), 1), STEPS_PER_PART):
+            steps = np.arange(start, min(start + STEPS_PER_PART, len(values)))
+            windows = gather_windows(modelled, segment_start, steps, window=self.window)
+            parts.append(decode_windows(self.engine, windows))
+        decoded = Decoded(
+            *(
+                np.concatenate([getattr(part, name) for part in parts])
+                for name in ("contribution", "kl", "mean", "sigma")
+            )
+        )
+        return self._with_constants(values, decoded)
+
+    def _with_constants(self, values: FloatArray, decoded: Decoded) -> StepScores:
+        shape = values.shape
+        modelled, constant = list(self.roles.modelled), list(self.roles.constant)
+        contribution, energy = np.zeros(shape), np.zeros(shape)
+        mean, sigma = np.full(shape, np.nan), np.full(shape, np.nan)
+        known = np.array(self.roles.constant_values)
+        present = ~np.isnan(values)
+        changed = present[:, constant] & (values[:, constant] != known)
+        contribution[:, modelled] = decoded.contribution
+        contribution[:, constant] = energy[:, constant] = np.where(changed, CHANGE_NATS, 0.0)
+        mean[:, modelled], sigma[:, modelled] = decoded.mean, decoded.sigma
+        mean[:, constant], sigma[:, constant] = known, 0.0
+        residual = (values[:, modelled] - decoded.mean) / decoded.sigma
+        energy[:, modelled] = np.where(present[:, modelled], 0.5 * residual**2, 0.0)
+        num_observed = present[:, modelled + constant].sum(axis=1)
+        return StepScores(contribution, decoded.kl, energy, num_observed, mean, sigma)
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What a fit needs beside readings and settings.
+
+    Attributes:
+        preset: `default` or `question`.
+        seed: Seed of weights, order of batches and sampling.
+        held_out: Raw values of held-out steps for the curves. Shape `(steps, sensors)`.
+        held_out_start: Their segment starts.
+        progress: Called with optimiser steps done and in all.
+    """
+
+    preset: str = "default"
+    seed: int = 0
+    held_out: FloatArray | None = None
+    held_out_start: IntArray | None = None
+    progress: Callable[[int, int], None] | None = None
+
+    def held_out_windows(self, modelled: tuple[int, ...], window: int) -> FloatArray | None:
+        """Return up to `MAX_HELD_OUT_ROWS` windows spread over the held-out steps."""
+        if self.held_out is None or self.held_out_start is None or not len(self.held_out):
+            return None
+        num_rows = min(len(self.held_out), MAX_HELD_OUT_ROWS)
+        steps = np.linspace(0, len(self.held_out) - 1, num_rows).astype(np.int64)
+        values = self.held_out[:, list(modelled)]
+        return gather_windows(values, self.held_out_start, steps, window=window)
+
+
+@dataclass(frozen=True)
+class FittedDensity:
+    """A density with how its training went."""
+
+    density: Density
+    curves: TrainingCurves
+    num_steps: int
+    num_skipped: int
+    latent: int
+
+
+def fit_density(
+    values: FloatArray,
+    segment_start: IntArray,
+    profiles: tuple[SensorProfile, ...],
+    *,
+    settings: ModelConfig,
+    options: FitOptions,
+) -> FittedDensity:
+    """Fit the density of training readings.
+
+    Args:
+        values: Raw training values in step order, NaN where missing.
+            Shape `(steps, sensors)`.
+        segment_start: As in `Steps`. Shape `(steps,)`.
+        profiles: What these values look like, one per sensor.
+        settings: The network and its training.
+        options: Preset, seed, held-out steps and progress.
+
+    Returns:
+        The fitted density.
+
+    Raises:
+        TrainingError: No sensor moves, or training met too many non-finite steps.
+    """
+    from vae_anomaly.model.training import TrainingPlan, TrainingRows, count_training_steps, fit_vae
+    from vae_anomaly.model.vae import VAE
+
+    modelled, constant, empty = _assign_roles(profiles)
+    moving = values[:, list(modelled)]
+    affine = fit_affine(moving)
+    floors = [profiles[i].step / math.sqrt(12) for i in modelled] / np.abs(affine.scale)
+    scaled = np.nan_to_num(affine.apply(moving))
+    settings = _apply_preset(settings, options.preset, width=len(modelled))
+    latent = settings.latent or choose_latent_size(
+        scaled, explained_variance=settings.explained_variance
+    )
+    vae = VAE(
+        len(modelled),
+        window=settings.window,
+        latent=min(latent, len(modelled) * settings.window),
+        hidden=settings.hidden,
+        layers=settings.layers,
+        activation="leaky_relu" if options.preset == "question" else "silu",
+        linear=options.preset != "question",
+        seed=options.seed,
+    )
+    vae.build(None)
+    plan = TrainingPlan(
+        batch_rows=settings.batch_rows,
+        num_steps=count_training_steps(
+            len(values),
+            epochs=settings.epochs,
+            batch_rows=settings.batch_rows,
+            least=settings.min_training_steps,
+            most=settings.max_training_steps,
+        ),
+        learning_rate=settings.learning_rate,
+        max_skipped_share=settings.max_skipped_share,
+        seed=options.seed,
+    )
+    rows = TrainingRows(
+        moving, segment_start, affine, np.maximum(settings.floor_fraction, floors)
+    )
+    fitted = fit_vae(
+        vae,
+        rows,
+        plan=plan,
+        held_out=options.held_out_windows(modelled, settings.window),
+        progress=options.progress,
+    )
+    roles = SensorRoles(
+        modelled=modelled,
+        constant=constant,
+        constant_values=tuple(profiles[i].median for i in constant),
+        empty=empty,
+        log_scale=tuple(np.log(np.abs(affine.scale)).tolist()),
+    )
+    files = save_vae(fitted.vae)
+    return FittedDensity(
+        density=Density(roles, settings.window, files, open_engine(files)),
+        curves=fitted.curves,
+        num_steps=fitted.num_steps,
+        num_skipped=fitted.num_skipped,
+        latent=vae.settings["latent"],
+    )
+
+
+def _assign_roles(
+    profiles: tuple[SensorProfile, ...],
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    kinds = [profile.kind for profile in profiles]
+    empty = tuple(i for i, kind in enumerate(kinds) if kind is SensorKind.EMPTY)
+    constant = tuple(i for i, kind in enumerate(kinds) if kind is SensorKind.CONSTANT)
+    modelled = tuple(i for i in range(len(kinds)) if i not in empty and i not in constant)
+    if not modelled:
+        raise TrainingError(
+            f"Cannot train on these readings: expected a sensor that moves, got "
+            f"{len(constant)} constant and {len(empty)} empty sensors. "
+            "Choose another training period."
+        )
+    return modelled, constant, empty
+
+
+def _apply_preset(settings: ModelConfig, preset: str, *, width: int) -> ModelConfig:
+    """Return the settings of the small all-dense network where it is asked for."""
+    if preset != "question":
+        return settings
+    return settings.model_copy(
+        update={
+            "window": 1,
+            "hidden": width,
+            "layers": 1,
+            "latent": settings.latent or QUESTION_LATENT,
+        }
+    )

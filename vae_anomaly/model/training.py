@@ -1,0 +1,279 @@
+"""Fitting the VAE: start at probabilistic PCA, plain negative ELBO, averaged weights."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from vae_anomaly.domain import FloatArray, IntArray, TrainingCurves
+from vae_anomaly.errors import TrainingError
+from vae_anomaly.model.affine import Affine
+from vae_anomaly.model.optimiser import AveragingAdamW
+from vae_anomaly.model.ppca import PPCA, fit_ppca
+from vae_anomaly.model.vae import LATENT_SIGMA_OFFSET, MIN_LATENT_SIGMA, VAE
+from vae_anomaly.model.windows import gather_windows
+
+logger = logging.getLogger(__name__)
+
+WEIGHT_DECAY = 1e-4
+GRADIENT_NORM = 5.0
+FINAL_RATE_SHARE = 0.02
+NUM_PASSES = 20
+"""Points of the training curves."""
+
+MAX_CURVE_ROWS = 2048
+ACTIVE_VARIANCE = 0.01
+"""Variance of a posterior mean over rows above which its unit is active (Burda et al. 2016)."""
+
+MEAN_HEAD_GAIN = 0.1
+SIGMA_HEAD_GAIN = 0.01
+MIN_RESIDUAL = 0.05
+
+Progress = Callable[[int, int], None]
+"""Called with optimiser steps done and in all."""
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """What the network is fitted to.
+
+    Attributes:
+        values: Raw values of the modelled sensors in step order. Shape `(steps, channels)`.
+        segment_start: As in `Steps`. Shape `(steps,)`.
+        affine: The affine of these sensors.
+        floor: Lower bound of sigma per sensor, in affine units. Shape `(channels,)`.
+    """
+
+    values: FloatArray
+    segment_start: IntArray
+    affine: Affine
+    floor: FloatArray
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long and how fast; see `ModelConfig` for the meanings."""
+
+    batch_rows: int
+    num_steps: int
+    learning_rate: float
+    max_skipped_share: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class FittedVAE:
+    """A trained VAE with its history."""
+
+    vae: VAE
+    curves: TrainingCurves
+    num_steps: int
+    num_skipped: int
+
+
+def count_training_steps(
+    num_rows: int, *, epochs: int, batch_rows: int, least: int, most: int
+) -> int:
+    """Return the optimiser steps for a number of epochs, kept within two limits.
+
+    Example:
+        >>> count_training_steps(500, epochs=50, batch_rows=64, least=500, most=10_000)
+        500
+    """
+    return min(max(math.ceil(epochs * num_rows / batch_rows), least), most)
+
+
+def fit_vae(
+    vae: VAE,
+    rows: TrainingRows,
+    *,
+    plan: TrainingPlan,
+    held_out: FloatArray | None = None,
+    progress: Progress | None = None,
+) -> FittedVAE:
+    """Train a VAE from its start to its averaged weights.
+
+    Args:
+        vae: Built, with fresh weights.
+        rows: The training rows.
+        plan: Steps, batch and rate.
+        held_out: Raw windows whose NLL is recorded. Shape `(rows, window, channels)`.
+        progress: Told of every pass.
+
+    Returns:
+        The trained VAE; the same rows, plan and seed give the same weights on one backend.
+
+    Raises:
+        TrainingError: Too many steps had no finite gradient.
+    """
+    start_weights(vae, rows)
+    steps_per_pass = math.ceil(plan.num_steps / NUM_PASSES)
+    num_passes = math.ceil(plan.num_steps / steps_per_pass)
+    num_steps = num_passes * steps_per_pass
+    optimiser = AveragingAdamW(
+        learning_rate=keras.optimizers.schedules.CosineDecay(
+            plan.learning_rate, num_steps, alpha=FINAL_RATE_SHARE
+        ),
+        weight_decay=WEIGHT_DECAY,
+        global_clipnorm=GRADIENT_NORM,
+    )
+    optimiser.build(vae.trainable_variables)
+    vae.compile(optimizer=optimiser)
+    recorder = _Recorder(rows, held_out, plan, steps_per_pass, progress, num_steps)
+    vae.fit(
+        _Batches(rows, vae.window, plan, steps_per_pass),
+        epochs=num_passes,
+        verbose=0,
+        shuffle=False,
+        callbacks=[recorder],
+    )
+    num_skipped = int(keras.ops.convert_to_numpy(optimiser.skipped.value))
+    if num_skipped > plan.max_skipped_share * num_steps:
+        raise TrainingError(
+            f"Cannot train on these readings: expected at most "
+            f"{plan.max_skipped_share:.0%} of {num_steps} steps without a finite gradient, got "
+            f"{num_skipped}. Look at the readings with 'vae-anomaly check', or lower the "
+            "learning rate."
+        )
+    if num_skipped:
+        logger.info("%d of %d training steps had no finite gradient", num_skipped, num_steps)
+    optimiser.use_averages(vae.trainable_variables)
+    return FittedVAE(vae, recorder.curves(), num_steps, num_skipped)
+
+
+def start_weights(vae: VAE, rows: TrainingRows) -> None:
+    """Give a fresh VAE its affine, its floors and, on linear paths, the PPCA solution.
+
+    The nonlinear heads start small, so that training starts at the linear model.
+
+    Args:
+        vae: Built, with fresh weights.
+        rows: The training rows.
+    """
+    vae.affine.loc.assign(rows.affine.loc)
+    vae.affine.scale.assign(rows.affine.scale)
+    vae.floor.assign(rows.floor)
+    scaled = np.nan_to_num(rows.affine.apply(rows.values))
+    windows = gather_windows(
+        scaled, rows.segment_start, np.arange(len(scaled)), window=vae.window
+    )
+    flat = np.nan_to_num(windows.reshape(len(scaled), -1))
+    if vae.linear:
+        _start_linear_paths(vae, fit_ppca(flat, latent=vae.settings["latent"]), flat)
+    else:
+        _scale_kernel(vae.log_sigma, SIGMA_HEAD_GAIN)
+        vae.log_sigma.bias.assign(np.log(np.maximum(flat.std(axis=0), MIN_RESIDUAL)))
+
+
+def count_active_units(vae: VAE, windows: FloatArray) -> int:
+    """Count latent units whose posterior mean varies over rows.
+
+    Args:
+        vae: The model.
+        windows: Raw windows. Shape `(rows, window, channels)`.
+
+    Returns:
+        Units with a variance of the mean above `ACTIVE_VARIANCE`.
+
+    Source:
+        Burda, Grosse and Salakhutdinov (2016), section 5.2.
+    """
+    latent = np.asarray(vae.predict_on_batch(windows)["latent_mean"])
+    return int(np.sum(latent.var(axis=0) > ACTIVE_VARIANCE))
+
+
+def _start_linear_paths(vae: VAE, ppca: PPCA, flat: FloatArray) -> None:
+    projection = ppca.projection
+    vae.linear_encoder.kernel.assign(projection.T)
+    vae.linear_encoder.bias.assign(-projection @ ppca.mean)
+    vae.linear_decoder.kernel.assign(ppca.loadings.T)
+    vae.linear_decoder.bias.assign(ppca.mean)
+    residual = flat - ppca.mean - (flat - ppca.mean) @ projection.T @ ppca.loadings.T
+    vae.log_sigma.bias.assign(np.log(np.maximum(residual.std(axis=0), MIN_RESIDUAL)))
+    softplus_input = np.log(np.expm1(np.maximum(ppca.latent_sigma - MIN_LATENT_SIGMA, 1e-3)))
+    vae.latent_scale.bias.assign(softplus_input - LATENT_SIGMA_OFFSET)
+    for head in (vae.latent_mean, vae.mean):
+        _scale_kernel(head, MEAN_HEAD_GAIN)
+    for head in (vae.latent_scale, vae.log_sigma):
+        _scale_kernel(head, SIGMA_HEAD_GAIN)
+
+
+def _scale_kernel(head: Any, gain: float) -> None:
+    head.kernel.assign(head.kernel.value * gain)
+
+
+class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches of raw windows; their order is a function of seed and step alone."""
+
+    def __init__(self, rows: TrainingRows, window: int, plan: TrainingPlan, num: int) -> None:
+        super().__init__(workers=1)
+        self.rows, self.window, self.plan, self.num = rows, window, plan, num
+        self.candidates = np.flatnonzero(np.isfinite(rows.values).any(axis=1))
+        self.random = np.random.default_rng(plan.seed)
+        self.queue = self.random.permutation(self.candidates)
+
+    def __len__(self) -> int:
+        return self.num
+
+    def __getitem__(self, index: int) -> tuple[FloatArray]:
+        while len(self.queue) < self.plan.batch_rows:
+            again = self.random.permutation(self.candidates)
+            self.queue = np.concatenate([self.queue, again])
+        chosen = self.queue[: self.plan.batch_rows]
+        self.queue = self.queue[self.plan.batch_rows :]
+        windows = gather_windows(
+            self.rows.values, self.rows.segment_start, chosen, window=self.window
+        )
+        return (windows,)
+
+
+class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
+    """Collects the training curves, one point per pass."""
+
+    def __init__(
+        self,
+        rows: TrainingRows,
+        held_out: FloatArray | None,
+        plan: TrainingPlan,
+        steps_per_pass: int,
+        progress: Progress | None,
+        num_steps: int,
+    ) -> None:
+        super().__init__()
+        self.rows, self.held_out, self.plan = rows, held_out, plan
+        self.steps_per_pass, self.progress, self.num_steps = steps_per_pass, progress, num_steps
+        self.points: list[tuple[int, float, float, float, int]] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = logs or {}
+        done = (epoch + 1) * self.steps_per_pass
+        passes = round(done * self.plan.batch_rows / max(len(self.rows.values), 1))
+        sample = np.linspace(0, len(self.rows.values) - 1, MAX_CURVE_ROWS).astype(np.int64)
+        windows = gather_windows(
+            self.rows.values, self.rows.segment_start, sample, window=self.model.window
+        )
+        active = count_active_units(self.model, windows)
+        self.points.append((passes, logs["nll"], logs["kl"], self._held_out_nll(), active))
+        if self.progress:
+            self.progress(done, self.num_steps)
+
+    def curves(self) -> TrainingCurves:
+        columns = list(zip(*self.points, strict=True))
+        held_out = columns[3] if self.held_out is not None else ()
+        return TrainingCurves(columns[0], columns[1], columns[2], held_out, columns[4])
+
+    def _held_out_nll(self) -> float:
+        """NLL plus KL per row in affine units, on the current weights."""
+        if self.held_out is None:
+            return math.nan
+        scored = self.model.predict_on_batch(self.held_out)
+        nats = np.asarray(scored["contribution"]).sum(axis=1) + np.asarray(scored["kl"])
+        seen = np.isfinite(self.held_out[:, -1, :])
+        log_scale = np.log(np.abs(self.rows.affine.scale))
+        return float(np.mean(nats - (seen * log_scale).sum(axis=1)))

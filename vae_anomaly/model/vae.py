@@ -1,0 +1,275 @@
+"""The VAE: raw float64 windows in, raw-unit nats out.
+
+| symbol | name in code | shape | unit |
+|---|---|---|---|
+| x | `windows` | `(rows, window, channels)` | raw |
+| h | `scaled` | `(rows, window * channels)` | spreads of each sensor |
+| m, s | `latent_mean`, `latent_sigma` | `(rows, latent)` | none |
+| mu, sigma | `mean`, `sigma` | `(rows, window * channels)` | spreads of each sensor |
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from vae_anomaly.model.likelihoods import gaussian_nll, standard_normal_kl
+
+MAX_SCALED = 1e4
+"""Spreads at which the encoder's input is clamped, against overflow only. Residuals are not."""
+
+LOG_SIGMA_RANGE = (-8.0, 4.0)
+MIN_LATENT_SIGMA = 1e-3
+LATENT_SIGMA_OFFSET = 0.5
+FILL_ROUNDS = 4
+"""Rounds of linear reconstruction that fill missing entries before encoding."""
+
+
+@keras.saving.register_keras_serializable(package="vae_anomaly")
+class RawAffine(keras.layers.Layer):
+    """float64 affine from raw values to scaled channels, and back.
+
+    The weights are float64 and the layer never casts its input: a pressure of 1e9 Pa that moves
+    by 1 Pa keeps its movement.
+    """
+
+    def __init__(self, channels: int, **kwargs: Any) -> None:
+        super().__init__(trainable=False, dtype="float64", autocast=False, **kwargs)
+        self.channels = channels
+
+    def build(self, input_shape: Any) -> None:
+        shape = (self.channels,)
+        self.loc = self.add_weight(name="loc", shape=shape, initializer="zeros")
+        self.scale = self.add_weight(name="scale", shape=shape, initializer="ones")
+
+    def call(self, values: Any) -> Any:
+        """Return (x - loc) / scale in float64."""
+        return (values - self.loc) / self.scale
+
+    def invert(self, scaled: Any) -> Any:
+        """Return loc + scale * h in float64, for affine values of any float type."""
+        return self.loc + self.scale * ops.cast(scaled, "float64")
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        for name in ("trainable", "dtype"):
+            config.pop(name, None)
+        return {**config, "channels": self.channels}
+
+
+@keras.saving.register_keras_serializable(package="vae_anomaly")
+class VAE(keras.Model):
+    """Variational autoencoder with a heteroscedastic Gaussian decoder.
+
+    With f and g multilayer perceptrons, and A, B linear paths that start at probabilistic PCA:
+    m = A h + a + E f(h); s = softplus(S f(h) + c); z = m + s eps; mu = B z + b + M g(z);
+    log sigma = s0 + L g(z), with sigma = sqrt(exp(2 log sigma) + floor^2).
+
+    Args:
+        channels: Sensors in the network.
+        window: Steps per window; the last one is scored.
+        latent: Latent size.
+        hidden: Units per hidden layer.
+        layers: Hidden layers in encoder and in decoder.
+        activation: Activation of the hidden layers.
+        linear: Whether the linear paths exist.
+        seed: Seed of the initial weights and of the sampling.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        window: int = 1,
+        latent: int = 8,
+        hidden: int = 64,
+        layers: int = 2,
+        activation: str = "silu",
+        linear: bool = True,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.settings = {
+            "channels": channels,
+            "window": window,
+            "latent": latent,
+            "hidden": hidden,
+            "layers": layers,
+            "activation": activation,
+            "linear": linear,
+            "seed": seed,
+        }
+        self.channels, self.window, self.linear = channels, window, linear
+        width = channels * window
+        seeds = iter(np.random.SeedSequence(seed).generate_state(2 * layers + 8).tolist())
+
+        def dense(units: int, name: str, **options: Any) -> keras.layers.Dense:
+            start = keras.initializers.GlorotUniform(seed=int(next(seeds)))
+            options.setdefault("kernel_initializer", start)
+            return keras.layers.Dense(units, name=name, dtype="float32", **options)
+
+        self.affine = RawAffine(channels, name="affine")
+        self.encoder = [dense(hidden, f"encoder_{i}") for i in range(layers)]
+        self.encoder_missing = dense(
+            hidden, "encoder_missing", use_bias=False, kernel_initializer="zeros"
+        )
+        self.latent_mean = dense(latent, "latent_mean")
+        self.latent_scale = dense(latent, "latent_scale")
+        self.decoder = [dense(hidden, f"decoder_{i}") for i in range(layers)]
+        self.mean = dense(width, "mean")
+        self.log_sigma = dense(width, "log_sigma")
+        if linear:
+            self.linear_encoder = dense(latent, "linear_encoder")
+            self.linear_decoder = dense(width, "linear_decoder")
+        self.activation = keras.activations.get(activation)
+        self.sampler = keras.random.SeedGenerator(int(next(seeds)))
+        self.nll_tracker = keras.metrics.Mean(name="nll")
+        self.kl_tracker = keras.metrics.Mean(name="kl")
+
+    def build(self, input_shape: Any) -> None:
+        """Create all weights; the width of the input is known from the settings."""
+        width, latent = self.channels * self.window, self.settings["latent"]
+        self.affine.build((None, self.window, self.channels))
+        self.floor = self.add_weight(
+            name="floor", shape=(self.channels,), initializer="ones", trainable=False
+        )
+        self.encoder_missing.build((None, width))
+        for stack, size in ((self.encoder, width), (self.decoder, latent)):
+            for layer in stack:
+                layer.build((None, size))
+                size = layer.units
+        for layer in (self.latent_mean, self.latent_scale):
+            layer.build((None, self.encoder[-1].units))
+        for layer in (self.mean, self.log_sigma):
+            layer.build((None, self.decoder[-1].units))
+        if self.linear:
+            self.linear_encoder.build((None, width))
+            self.linear_decoder.build((None, latent))
+        self.built = True
+
+    def encode(self, scaled: Any, missing: Any) -> tuple[Any, Any]:
+        """Return posterior mean and standard deviation, each of shape `(rows, latent)`."""
+        filled = self._fill(scaled, missing)
+        hidden = self.encoder[0](filled) + self.encoder_missing(missing)
+        hidden = self.activation(hidden)
+        for layer in self.encoder[1:]:
+            hidden = self.activation(layer(hidden))
+        mean = self.latent_mean(hidden)
+        if self.linear:
+            mean = mean + self.linear_encoder(filled)
+        raw = self.latent_scale(hidden) + LATENT_SIGMA_OFFSET
+        return mean, ops.softplus(raw) + MIN_LATENT_SIGMA
+
+    def decode(self, latent: Any) -> tuple[Any, Any]:
+        """Return mean and standard deviation in affine units, `(rows, window * channels)`."""
+        hidden = latent
+        for layer in self.decoder:
+            hidden = self.activation(layer(hidden))
+        mean = self.mean(hidden)
+        if self.linear:
+            mean = mean + self.linear_decoder(latent)
+        log_sigma = ops.clip(self.log_sigma(hidden), *LOG_SIGMA_RANGE)
+        floor = ops.tile(self.floor, [self.window])
+        return mean, ops.sqrt(ops.exp(2.0 * log_sigma) + ops.square(floor))
+
+    def call(self, windows: Any, training: bool = False) -> dict[str, Any]:
+        """Score raw windows.
+
+        Args:
+            windows: Raw values, NaN where missing, float64. Shape `(rows, window, channels)`.
+            training: Sample z, and return `nll` per window and `kl` in affine units for the
+                loss. Otherwise return what `score_observed` does.
+
+        Returns:
+            Tensors by name.
+        """
+        observed = ops.logical_not(ops.isnan(windows))
+        values = ops.where(observed, windows, self.affine.loc + ops.zeros_like(windows))
+        if training:
+            return self._sampled_loss_terms(values, ops.cast(observed, "float32"))
+        return self.score_observed(values, ops.cast(observed, "float32"))
+
+    def score_observed(self, values: Any, observed: Any) -> dict[str, Any]:
+        """Score windows without NaN; z is the posterior mean, so equal rows score equally.
+
+        Args:
+            values: Raw values, anything finite where missing, float64.
+                Shape `(rows, window, channels)`.
+            observed: 1 where observed, 0 where missing, float32. Same shape.
+
+        Returns:
+            All for the last step: `contribution` (nats per channel, raw units, 0 where
+            missing), `mean` and `sigma` (raw units), each `(rows, channels)`, and `kl`
+            `(rows,)`, the code's cost shared evenly among the steps of the window.
+        """
+        scaled, missing = self._prepare(values, observed)
+        latent_mean, latent_sigma = self.encode(scaled, missing)
+        mean, sigma = self.decode(latent_mean)
+        start = self.channels * (self.window - 1)
+        mean = self.affine.invert(mean[:, start:])
+        sigma = ops.abs(self.affine.scale) * ops.cast(sigma[:, start:], "float64")
+        seen = ops.cast(observed[:, -1, :], "float64")
+        kl = standard_normal_kl(latent_mean, latent_sigma)
+        return {
+            "contribution": seen * gaussian_nll(values[:, -1, :], mean, sigma),
+            "kl": ops.cast(kl, "float64") / self.window,
+            "mean": mean,
+            "sigma": sigma,
+            "latent_mean": latent_mean,
+        }
+
+    def compute_loss(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Negative ELBO in affine units: sum over steps and channels, mean over rows."""
+        self.nll_tracker.update_state(y_pred["nll"])
+        self.kl_tracker.update_state(y_pred["kl"])
+        return ops.mean(y_pred["nll"] + y_pred["kl"])
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, **self.settings}
+
+    def _fill(self, scaled: Any, missing: Any) -> Any:
+        """Replace missing entries by what the linear paths make of the observed ones."""
+        if not self.linear:
+            return scaled
+        filled = scaled
+        for _ in range(FILL_ROUNDS):
+            rebuilt = self.linear_decoder(self.linear_encoder(filled))
+            filled = (1.0 - missing) * scaled + missing * ops.stop_gradient(rebuilt)
+        return filled
+
+    def _prepare(self, values: Any, observed: Any) -> tuple[Any, Any]:
+        width = self.channels * self.window
+        missing = 1.0 - ops.reshape(observed, (-1, width))
+        exact = ops.clip(self.affine(values), -MAX_SCALED, MAX_SCALED)
+        scaled = ops.cast(ops.reshape(exact, (-1, width)), "float32")
+        return scaled * (1.0 - missing), missing
+
+    def _sampled_loss_terms(self, values: Any, observed: Any) -> dict[str, Any]:
+        scaled, missing = self._prepare(values, observed)
+        latent_mean, latent_sigma = self.encode(scaled, missing)
+        noise = keras.random.normal(ops.shape(latent_mean), seed=self.sampler, dtype="float32")
+        mean, sigma = self.decode(latent_mean + latent_sigma * noise)
+        nll = (1.0 - missing) * gaussian_nll(scaled, mean, sigma)
+        return {
+            "nll": ops.sum(nll, axis=-1),
+            "kl": standard_normal_kl(latent_mean, latent_sigma),
+        }
+
+
+class ObservedScore(keras.layers.Layer):
+    """`VAE.score_observed` as a layer, the form that can be exported."""
+
+    def __init__(self, vae: VAE) -> None:
+        super().__init__(autocast=False)
+        # A bound method is not tracked as a sublayer: export would otherwise trace `VAE.call` too.
+        self.score = vae.score_observed
+
+    def call(self, inputs: list[Any]) -> dict[str, Any]:
+        """Score `[windows, observed]`."""
+        return self.score(*inputs)

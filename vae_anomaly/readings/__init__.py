@@ -1,0 +1,1 @@
+"""Raw Parquet to checked readings and tables."""

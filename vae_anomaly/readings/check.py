@@ -1,0 +1,225 @@
+"""Raw readings, checked: cells cleaned, rows judged, sensors profiled, nothing dropped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from vae_anomaly.config import ReadingsConfig
+from vae_anomaly.domain import (
+    MICROSECONDS_PER_S,
+    NO_TIME,
+    CheckedReadings,
+    Contract,
+    IntArray,
+    Problem,
+    Quality,
+    Readings,
+    SensorKind,
+    TextArray,
+)
+from vae_anomaly.errors import ReadingsError
+from vae_anomaly.readings.columns import RawColumn, merge_columns
+from vae_anomaly.readings.contract import (
+    check_contract,
+    infer_contract,
+    list_names,
+    note_unknown_columns,
+)
+from vae_anomaly.readings.load import LoadedReadings, load_readings
+from vae_anomaly.readings.quality import profile_sensors
+from vae_anomaly.readings.rows import (
+    PERIOD_TOLERANCE,
+    count_out_of_order,
+    find_problems,
+    find_steps,
+    has_key,
+    measure_steps,
+    sort_rows,
+)
+from vae_anomaly.readings.source import RawPart, RawSource, name_parts, open_source
+
+DEFAULT_CONFIG = ReadingsConfig()
+
+
+def check_readings(
+    source: RawSource,
+    *,
+    config: ReadingsConfig = DEFAULT_CONFIG,
+    contract: Contract | None = None,
+    purpose: str = "read readings",
+) -> CheckedReadings:
+    """Read raw readings and say what is wrong with them.
+
+    Cells: infinities, declared sentinels and magnitudes of 1e30 or more become NaN and are
+    counted. Rows: all stay, in the order they came; each has a `Problem` or is usable.
+
+    Args:
+        source: Parquet file, folder, glob or URI, a list of those, or an Arrow table, dataset
+            or pandas frame; never changed.
+        config: How to understand the input.
+        contract: What the input must look like; inferred from the input where not given.
+        purpose: What cannot be done if the contract is broken, such as "score with model
+            version 12"; it stands in the message.
+
+    Returns:
+        The rows, the contract they were read under, a problem per row, and the counts.
+
+    Raises:
+        ReadingsError: The input cannot be read, holds no row, or its times are of no use.
+        ContractError: A column is missing, of the wrong type, or there is none to use.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> times = ["2024-05-01T12:00:00Z", "2024-05-01T12:01:00Z", "2024-05-01T12:01:00Z"]
+        >>> table = pa.table({"timestamp": times, "flow": [1.5, float("inf"), float("inf")]})
+        >>> checked = check_readings(table)
+        >>> checked.problems.tolist(), checked.contract.period_s
+        (['', '', 'duplicate'], 60.0)
+    """
+    parts = open_source(source, timestamp=contract.timestamp if contract else config.timestamp)
+    columns = merge_columns(parts)
+    if contract is None:
+        layout = _infer(columns, config)
+    else:
+        layout = _match(columns, contract, config.asset, purpose=purpose)
+    loaded = load_readings(parts, layout, sentinels=config.sentinels)
+    problems = find_problems(loaded.readings)
+    usable = sort_rows(loaded.readings, np.flatnonzero(problems == Problem.NONE.value))
+    steps = find_steps(loaded.readings, usable)
+    if contract is None:
+        period_s = config.period_s or infer_period(steps, where=name_parts(parts))
+        layout = replace(layout, period_s=period_s)
+    notes = (
+        *note_unknown_columns(columns, layout),
+        *loaded.notes,
+        *_note_parts(parts, columns, layout),
+        *_note_period(steps, layout.period_s),
+    )
+    return CheckedReadings(
+        contract=layout,
+        readings=loaded.readings,
+        problems=problems,
+        quality=_count(loaded, problems, usable, layout, gap_steps=config.gap_steps, notes=notes),
+    )
+
+
+def infer_period(steps: IntArray, *, where: str) -> float:
+    """Return the median step in seconds.
+
+    Args:
+        steps: Microseconds between neighbours, all positive.
+        where: Where they come from, for the message.
+
+    Raises:
+        ReadingsError: There is no step.
+    """
+    if steps.size == 0:
+        raise ReadingsError(
+            f"Cannot infer the period of {where}: expected at least two usable rows of one asset "
+            "with different times, got none. Set period_s in the settings of the readings."
+        )
+    return float(np.median(steps)) / MICROSECONDS_PER_S
+
+
+def _infer(columns: Mapping[str, RawColumn], config: ReadingsConfig) -> Contract:
+    return infer_contract(
+        columns,
+        timestamp=config.timestamp,
+        asset=config.asset,
+        sensors=config.sensors,
+        ignore=config.ignore,
+        units=config.units,
+    )
+
+
+def _match(
+    columns: Mapping[str, RawColumn], contract: Contract, asset: str, *, purpose: str
+) -> Contract:
+    """Match the contract; an asset column it does not have yet still keeps assets apart."""
+    check_contract(columns, contract, purpose=purpose)
+    if contract.asset is None and asset in columns and asset not in contract.sensor_names:
+        return replace(contract, asset=asset)
+    return contract
+
+
+def _note_parts(
+    parts: Sequence[RawPart], columns: Mapping[str, RawColumn], contract: Contract
+) -> tuple[str, ...]:
+    """Note files without rows and files without some of the columns that are read."""
+    notes = []
+    empty = [part.name for part in parts if part.num_rows == 0]
+    if empty:
+        notes.append(f"{len(empty)} of {len(parts)} files have no rows: {', '.join(empty[:3])}")
+    for name in (contract.timestamp, contract.asset, *contract.sensor_names):
+        missing = columns[name].missing_from if name is not None else ()
+        if missing:
+            notes.append(
+                f"column '{name}' is missing from {len(missing)} of {len(parts)} files, "
+                f"first from {missing[0]}; it is null there"
+            )
+    return tuple(notes)
+
+
+def _note_period(steps: IntArray, period_s: float) -> tuple[str, ...]:
+    if steps.size == 0:
+        return ()
+    median_s = float(np.median(steps)) / MICROSECONDS_PER_S
+    if abs(median_s - period_s) <= PERIOD_TOLERANCE * period_s:
+        return ()
+    return (f"the median step is {median_s:g} s, the contract says {period_s:g} s",)
+
+
+def _count(
+    loaded: LoadedReadings,
+    problems: TextArray,
+    usable: IntArray,
+    contract: Contract,
+    *,
+    gap_steps: int,
+    notes: tuple[str, ...],
+) -> Quality:
+    readings = loaded.readings
+    counts = dict(sorted(Counter(problems[problems != Problem.NONE.value].tolist()).items()))
+    num_duplicates = counts.get(Problem.DUPLICATE.value, 0)
+    steps = measure_steps(
+        find_steps(readings, usable), period_s=contract.period_s, gap_steps=gap_steps
+    )
+    usable_readings = _take(readings, usable)
+    sensors = profile_sensors(
+        usable_readings.values,
+        sensors=contract.sensors,
+        asset_codes=usable_readings.asset_codes,
+        num_infinite=loaded.num_infinite,
+        num_sentinel=loaded.num_sentinel,
+    )
+    empty = [sensor.name for sensor in sensors if sensor.kind is SensorKind.EMPTY]
+    if empty:
+        notes = (*notes, f"sensors without any value: {list_names(empty)}")
+    times = usable_readings.timestamps
+    return Quality(
+        num_rows=readings.num_rows,
+        num_usable=int(usable.size),
+        num_duplicates=num_duplicates,
+        num_quarantined=readings.num_rows - int(usable.size) - num_duplicates,
+        problems=counts,
+        num_out_of_order=count_out_of_order(readings, np.flatnonzero(has_key(problems))),
+        num_gaps=steps.num_gaps,
+        longest_gap_s=steps.longest_gap_s,
+        period_s=contract.period_s,
+        irregular_share=steps.irregular_share,
+        first_us=int(times.min()) if times.size else NO_TIME,
+        last_us=int(times.max()) if times.size else NO_TIME,
+        num_assets=int(np.count_nonzero(np.bincount(usable_readings.asset_codes))),
+        sensors=sensors,
+        notes=notes,
+    )
+
+
+def _take(readings: Readings, rows: IntArray) -> Readings:
+    """Return the rows; readings that are all good and in order are not copied."""
+    is_all = rows.size == readings.num_rows and bool(np.all(np.diff(rows) == 1))
+    return readings if is_all else readings.take(rows)

@@ -1,0 +1,240 @@
+"""The contract: which columns are sensors; inferred or asked for once, checked ever after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vae_anomaly.domain import LABEL_PREFIX, Contract, Sensor
+from vae_anomaly.errors import ContractError
+from vae_anomaly.readings.columns import ColumnKind, RawColumn
+
+OWN_PREFIX = "_"
+"""Columns named so are bookkeeping of tables; they are never inputs."""
+
+SENSOR_KINDS = (ColumnKind.NUMBER, ColumnKind.EMPTY)
+
+MAX_NAMES = 12
+"""Names listed in a message before "and N more"."""
+
+
+def infer_contract(
+    columns: Mapping[str, RawColumn],
+    *,
+    timestamp: str,
+    asset: str,
+    sensors: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    units: Mapping[str, str] | None = None,
+) -> Contract:
+    """Decide which columns are sensors, where no contract was written down yet.
+
+    Args:
+        columns: Columns of the input.
+        timestamp: Name of the time column.
+        asset: Name of the asset column, used where the input has it.
+        sensors: Columns asked for; empty takes every column of numbers but `label_*`.
+        ignore: Columns to leave out.
+        units: Unit of each sensor.
+
+    Returns:
+        The contract. Its `period_s` is NaN until the times have been read.
+
+    Raises:
+        ContractError: There is no time column, no sensor, or a sensor asked for is missing,
+            is text or is a label.
+    """
+    _check_timestamp(columns, timestamp)
+    roles = {timestamp: "the time column", asset: "the asset column"}
+    if sensors:
+        _check_asked(columns, sensors, roles=roles, ignore=ignore)
+    reasons = {
+        name: _reason_to_ignore(column, ignore=ignore)
+        for name, column in columns.items()
+        if name not in roles
+    }
+    if not sensors:
+        sensors = [name for name, reason in reasons.items() if not reason]
+    if not sensors:
+        raise ContractError(
+            "Cannot read readings: expected at least one column of numbers beside the time "
+            f"column, got columns {list_names(columns)}. Check the column types."
+        )
+    for name in sensors:
+        _check_kinds(columns[name], purpose="read readings")
+    ignored = {
+        name: reason or "not among the sensors asked for"
+        for name, reason in reasons.items()
+        if name not in sensors
+    }
+    units = units or {}
+    return Contract(
+        sensors=tuple(Sensor(name, units.get(name)) for name in sensors),
+        period_s=math.nan,
+        timestamp=timestamp,
+        asset=asset if asset in columns else None,
+        ignored=ignored,
+    )
+
+
+def check_contract(columns: Mapping[str, RawColumn], contract: Contract, *, purpose: str) -> None:
+    """Check the columns of new input against a contract.
+
+    Args:
+        columns: Columns of the input.
+        contract: What the input must look like.
+        purpose: What cannot be done otherwise, such as "score with model version 12".
+
+    Raises:
+        ContractError: The time column, the asset column or a sensor is missing, or a sensor
+            is not a column of numbers.
+    """
+    _check_timestamp(columns, contract.timestamp, purpose=purpose)
+    if contract.asset is not None and contract.asset not in columns:
+        raise ContractError(
+            f"Cannot {purpose}: expected the asset column '{contract.asset}', got columns "
+            f"{list_names(columns)}. Add it, so that each row says which asset it is from."
+        )
+    _check_present(columns, contract.sensor_names, purpose=purpose)
+    for name in contract.sensor_names:
+        _check_kinds(columns[name], purpose=purpose)
+
+
+def note_unknown_columns(columns: Mapping[str, RawColumn], contract: Contract) -> tuple[str, ...]:
+    """Note the columns that a contract does not know and that are left out."""
+    known = {contract.timestamp, contract.asset, *contract.sensor_names, *contract.ignored}
+    extra = [
+        name
+        for name in columns
+        if name not in known and not name.startswith((LABEL_PREFIX, OWN_PREFIX))
+    ]
+    if not extra:
+        return ()
+    return (f"columns the contract does not know are left out: {list_names(extra)}",)
+
+
+def contract_to_dict(contract: Contract) -> dict[str, Any]:
+    """Return the contract as plain values, ready for JSON."""
+    return {
+        "sensors": [{"name": sensor.name, "unit": sensor.unit} for sensor in contract.sensors],
+        "period_s": contract.period_s,
+        "timestamp": contract.timestamp,
+        "asset": contract.asset,
+        "ignored": dict(contract.ignored),
+    }
+
+
+def contract_from_dict(content: Mapping[str, Any]) -> Contract:
+    """Return the contract that `contract_to_dict` wrote.
+
+    Raises:
+        ContractError: The content is not a contract.
+    """
+    try:
+        return Contract(
+            sensors=tuple(
+                Sensor(str(item["name"]), None if item["unit"] is None else str(item["unit"]))
+                for item in content["sensors"]
+            ),
+            period_s=float(content["period_s"]),
+            timestamp=str(content["timestamp"]),
+            asset=None if content["asset"] is None else str(content["asset"]),
+            ignored={str(name): str(reason) for name, reason in content["ignored"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ContractError(
+            "Cannot read the contract: expected sensors, period_s, timestamp, asset and ignored, "
+            f"got something else ({error!r}). Restore the file or write it anew."
+        ) from error
+
+
+def list_names(names: Iterable[str]) -> str:
+    """Write names as a tuple, the first dozen where there are more.
+
+    Example:
+        >>> list_names(["flow"])
+        "('flow',)"
+    """
+    every = tuple(names)
+    if len(every) <= MAX_NAMES:
+        return repr(every)
+    shown = ", ".join(repr(name) for name in every[:MAX_NAMES])
+    return f"({shown}, and {len(every) - MAX_NAMES} more)"
+
+
+def _check_timestamp(
+    columns: Mapping[str, RawColumn], timestamp: str, *, purpose: str = "read readings"
+) -> None:
+    if timestamp in columns:
+        return
+    times = [name for name, column in columns.items() if column.kind is ColumnKind.TIME]
+    hint = f"'{times[0]}' holds times: set timestamp = '{times[0]}'" if times else "Name it"
+    raise ContractError(
+        f"Cannot {purpose}: expected a time column '{timestamp}', got columns "
+        f"{list_names(columns)}. {hint} in the settings of the readings."
+    )
+
+
+def _check_asked(
+    columns: Mapping[str, RawColumn],
+    sensors: Sequence[str],
+    *,
+    roles: Mapping[str, str],
+    ignore: Sequence[str],
+) -> None:
+    for name in sensors:
+        role = roles.get(name) or (
+            "a label" if name.startswith(LABEL_PREFIX) else "ignored" if name in ignore else ""
+        )
+        if role or sensors.count(name) > 1:
+            raise ContractError(
+                f"Cannot use column '{name}' as a sensor: expected sensors named once that are "
+                f"nothing else, got one that is {role or 'named twice'}. Check the sensor list "
+                "in pipeline.toml."
+            )
+    _check_present(columns, sensors, purpose="read readings")
+
+
+def _check_present(
+    columns: Mapping[str, RawColumn], sensors: Sequence[str], *, purpose: str
+) -> None:
+    missing = [name for name in sensors if name not in columns]
+    if missing:
+        found = [name for name in sensors if name in columns]
+        raise ContractError(
+            f"Cannot {purpose}: expected sensors {list_names(sensors)}, got {list_names(found)}; "
+            f"missing {list_names(missing)}. Check the sensor list in pipeline.toml."
+        )
+
+
+def _check_kinds(column: RawColumn, *, purpose: str) -> None:
+    wrong = next(
+        (c for c in (column, column.clash) if c is not None and c.kind not in SENSOR_KINDS), None
+    )
+    if wrong is None:
+        return
+    what = "text" if wrong.kind is ColumnKind.TEXT else wrong.type
+    other = column if wrong is not column else column.clash
+    elsewhere = f" and {other.type} in {other.part}" if other is not None else ""
+    raise ContractError(
+        f"Cannot {purpose}: expected numbers in sensor column '{column.name}', got {what} in a "
+        f"sensor column: {wrong.type} in {wrong.part}{elsewhere}. Convert it to numbers, or "
+        "ignore it in the settings."
+    )
+
+
+def _reason_to_ignore(column: RawColumn, *, ignore: Sequence[str]) -> str:
+    """Return why a column is no sensor by itself, "" where it is one."""
+    if column.name in ignore:
+        return "ignored by the settings"
+    if column.name.startswith(LABEL_PREFIX):
+        return "label"
+    if column.name.startswith(OWN_PREFIX):
+        return "name starts with '_'"
+    kinds = {column.kind, column.clash.kind if column.clash is not None else column.kind}
+    if ColumnKind.NUMBER in kinds:
+        return ""
+    if column.kind is ColumnKind.EMPTY:
+        return "no values and no type"
+    return "text" if column.kind is ColumnKind.TEXT else f"type {column.type}"

@@ -1,0 +1,176 @@
+"""Reading the parts of the input into one `Readings`, cleaned cell by cell on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from vae_anomaly.domain import (
+    DEFAULT_ASSET,
+    NO_TIME,
+    Contract,
+    FloatArray,
+    IntArray,
+    Readings,
+)
+from vae_anomaly.errors import ReadingsError
+from vae_anomaly.readings.columns import Zone, mixed_zones, read_numbers, read_text, read_times
+from vae_anomaly.readings.source import RawPart, name_parts
+
+SENTINEL_MAGNITUDE = 1e30
+"""No instrument reads this much in any unit; loggers write it for "missing" (3W: -1.18e42)."""
+
+
+@dataclass(frozen=True)
+class LoadedReadings:
+    """All rows of the input, cleaned, with the counts of what was cleaned.
+
+    Attributes:
+        readings: The rows in the order they came.
+        num_infinite: Infinities per sensor. Shape `(sensors,)`.
+        num_sentinel: Sentinels per sensor. Shape `(sensors,)`.
+        notes: What a person should know about the times.
+    """
+
+    readings: Readings
+    num_infinite: IntArray
+    num_sentinel: IntArray
+    notes: tuple[str, ...]
+
+
+def load_readings(
+    parts: Sequence[RawPart], contract: Contract, *, sentinels: Sequence[float] = ()
+) -> LoadedReadings:
+    """Read all parts; infinities and sentinels become NaN, no row is dropped.
+
+    Args:
+        parts: The input. A sensor that a part does not have is NaN there.
+        contract: Which columns to read.
+        sentinels: Values that mean "missing", beside any magnitude of 1e30 or more.
+
+    Returns:
+        The rows and counts. Asset names are sorted, whatever the order of the rows.
+
+    Raises:
+        ReadingsError: Times cannot be read, only some of them have a zone, or a part does not
+            hold the rows it declares.
+    """
+    loader = _Loader(sum(part.num_rows for part in parts), contract, tuple(sentinels))
+    for part in parts:
+        loader.add_part(part)
+    return loader.finish(name_parts(parts))
+
+
+class _Loader:
+    """Fills preallocated arrays batch by batch, so that the input is never held twice."""
+
+    def __init__(self, num_rows: int, contract: Contract, sentinels: tuple[float, ...]) -> None:
+        names = contract.sensor_names
+        self._contract = contract
+        self._sentinels = sentinels
+        self._filled = 0
+        self._timestamps = np.empty(num_rows, dtype=np.int64)
+        self._codes = np.zeros(num_rows, dtype=np.int64)
+        self._values = np.empty((num_rows, len(names)), dtype=np.float64)
+        self._code_of: dict[str, int] = {}
+        self._zones: set[Zone] = set()
+        self._is_cut = False
+        self._num_infinite = np.zeros(len(names), dtype=np.int64)
+        self._num_sentinel = np.zeros(len(names), dtype=np.int64)
+
+    def add_part(self, part: RawPart) -> None:
+        contract = self._contract
+        wanted = (contract.timestamp, contract.asset, *contract.sensor_names)
+        columns = [name for name in wanted if name is not None and name in part.schema.names]
+        end = self._filled + part.num_rows
+        for batch in part.batches(columns):
+            if self._filled + batch.num_rows > end:
+                raise _wrong_num_rows(part, "more")
+            self._add_batch(batch, part.name)
+        if self._filled != end:
+            raise _wrong_num_rows(part, str(self._filled + part.num_rows - end))
+
+    def finish(self, where: str) -> LoadedReadings:
+        if {Zone.NAIVE, Zone.AWARE} <= self._zones:
+            raise mixed_zones(self._contract.timestamp, where)
+        notes = []
+        if Zone.NAIVE in self._zones:
+            notes.append("times without a zone were taken as UTC")
+        if self._is_cut:
+            notes.append("times were cut to whole microseconds")
+        names = tuple(sorted(self._code_of)) if self._contract.asset else (DEFAULT_ASSET,)
+        return LoadedReadings(
+            readings=Readings(
+                timestamps=self._timestamps,
+                asset_codes=self._sorted_codes(names),
+                asset_names=names,
+                values=self._values,
+                sensors=self._contract.sensor_names,
+            ),
+            num_infinite=self._num_infinite,
+            num_sentinel=self._num_sentinel,
+            notes=tuple(notes),
+        )
+
+    def _add_batch(self, batch: pa.RecordBatch, part: str) -> None:
+        rows = slice(self._filled, self._filled + batch.num_rows)
+        names = batch.schema.names
+        self._filled = rows.stop
+        timestamp, asset = self._contract.timestamp, self._contract.asset
+        if timestamp in names:
+            times = read_times(batch.column(timestamp), name=timestamp, part=part)
+            self._timestamps[rows] = times.values
+            self._zones.add(times.zone)
+            self._is_cut |= times.is_cut
+        else:
+            self._timestamps[rows] = NO_TIME
+        if asset is not None:
+            self._codes[rows] = self._encode(batch.column(asset)) if asset in names else -1
+        for k, sensor in enumerate(self._contract.sensor_names):
+            self._values[rows, k] = (
+                self._clean(batch.column(sensor), k) if sensor in names else np.nan
+            )
+
+    def _clean(self, column: pa.Array, k: int) -> FloatArray:
+        values = read_numbers(column)
+        is_far = np.abs(values) >= SENTINEL_MAGNITUDE
+        is_bad = is_far
+        for sentinel in self._sentinels:
+            is_bad = is_bad | (values == sentinel)
+            if pa.types.is_float32(column.type):
+                is_bad |= values == np.float32(sentinel)
+        num_bad = int(np.count_nonzero(is_bad))
+        if num_bad:
+            num_infinite = int(np.count_nonzero(np.isinf(values)))
+            self._num_infinite[k] += num_infinite
+            self._num_sentinel[k] += num_bad - num_infinite
+            values = np.where(is_bad, np.nan, values)
+        return values + 0.0  # minus zero becomes zero: equal values are equal bit by bit
+
+    def _encode(self, column: pa.Array) -> IntArray:
+        text = read_text(column)
+        codes = [
+            self._code_of.setdefault(name, len(self._code_of))
+            for name in text.dictionary.to_pylist()
+        ]
+        indices = text.indices.fill_null(len(codes)).to_numpy(zero_copy_only=False)
+        found: IntArray = np.array([*codes, -1], dtype=np.int64)[indices]
+        return found
+
+    def _sorted_codes(self, names: tuple[str, ...]) -> IntArray:
+        if not self._code_of:
+            return self._codes
+        rank = {name: i for i, name in enumerate(names)}
+        table = np.array([*(rank[name] for name in self._code_of), -1], dtype=np.int64)
+        codes: IntArray = table[self._codes]
+        return codes
+
+
+def _wrong_num_rows(part: RawPart, found: str) -> ReadingsError:
+    return ReadingsError(
+        f"Cannot read {part.name}: expected the {part.num_rows} rows it declares, got {found}. "
+        "Write it again, or wait until it is no longer being written."
+    )

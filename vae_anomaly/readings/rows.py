@@ -1,0 +1,175 @@
+"""What is wrong with single rows, and how far apart the good ones are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from vae_anomaly.domain import (
+    MICROSECONDS_PER_S,
+    NO_TIME,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Problem,
+    Readings,
+    TextArray,
+)
+
+EARLIEST_US = int(datetime(1980, 1, 6, tzinfo=UTC).timestamp()) * MICROSECONDS_PER_S
+"""Start of GPS time; earlier means a clock that was reset, most often to 1970."""
+
+LATEST_US = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * MICROSECONDS_PER_S
+"""Times from here on are no readings but a wrong clock or a wrong unit."""
+
+PERIOD_TOLERANCE = 0.1
+"""A step is irregular when it differs from the period by more than this share of it."""
+
+
+@dataclass(frozen=True)
+class StepFigures:
+    """How usable rows follow one another, each asset by itself.
+
+    Attributes:
+        num_gaps: Steps longer than allowed.
+        longest_gap_s: The longest of them in seconds, 0 without one.
+        irregular_share: Share of steps that differ from the period by more than 10 %.
+    """
+
+    num_gaps: int
+    longest_gap_s: float
+    irregular_share: float
+
+
+def find_problems(readings: Readings) -> TextArray:
+    """Say of each row why it cannot be used.
+
+    Of rows with the same asset and time one is kept: the one with the fewest missing values,
+    then with the smallest values, sensor by sensor. The order of arrival plays no part.
+
+    Args:
+        readings: Rows in any order.
+
+    Returns:
+        A `Problem` value per row, "" where the row is usable. Shape `(rows,)`.
+    """
+    problems = np.full(readings.num_rows, Problem.NONE.value, dtype=object)
+    times = readings.timestamps
+    problems[readings.asset_codes < 0] = Problem.NO_ASSET.value
+    problems[(times < EARLIEST_US) | (times >= LATEST_US)] = Problem.IMPLAUSIBLE_TIME.value
+    problems[times == NO_TIME] = Problem.NO_TIMESTAMP.value
+    rows = sort_rows(readings, np.flatnonzero(problems == Problem.NONE.value))
+    repeats = _repeats_key(readings, rows)
+    if repeats.any():
+        _mark_duplicates(readings, rows, repeats, problems)
+    return problems
+
+
+def has_key(problems: TextArray) -> BoolArray:
+    """Whether each row has an asset and a plausible time, be it a duplicate or not."""
+    lacks_key = (Problem.NO_TIMESTAMP, Problem.IMPLAUSIBLE_TIME, Problem.NO_ASSET)
+    keyed = np.ones(problems.size, dtype=np.bool_)
+    for problem in lacks_key:
+        keyed &= problems != problem.value
+    return keyed
+
+
+def sort_rows(readings: Readings, rows: IntArray) -> IntArray:
+    """Return the given rows sorted by asset and time; equal keys keep their order."""
+    times, codes = readings.timestamps[rows], readings.asset_codes[rows]
+    if rows.size < 2 or bool(
+        np.all((codes[1:] > codes[:-1]) | ((codes[1:] == codes[:-1]) & (times[1:] >= times[:-1])))
+    ):
+        return rows
+    return rows[np.lexsort((times, codes))]
+
+
+def count_out_of_order(readings: Readings, rows: IntArray) -> int:
+    """Count rows that are earlier than a row of the same asset before them.
+
+    Args:
+        readings: Rows as they came.
+        rows: The rows that count, in the order they came.
+    """
+    order = rows[np.argsort(readings.asset_codes[rows], kind="stable")]
+    times, codes = readings.timestamps[order], readings.asset_codes[order]
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    return sum(
+        int(np.count_nonzero(part < np.maximum.accumulate(part)))
+        for part in np.split(times, starts[1:])
+    )
+
+
+def find_steps(readings: Readings, rows: IntArray) -> IntArray:
+    """Return the microseconds between neighbours of one asset.
+
+    Args:
+        readings: The readings.
+        rows: Rows sorted by asset and time, without duplicates.
+
+    Returns:
+        The steps, all positive. Shape `(rows - assets,)`.
+    """
+    steps = np.diff(readings.timestamps[rows])
+    is_inside = np.diff(readings.asset_codes[rows]) == 0
+    inside: IntArray = steps[is_inside]
+    return inside
+
+
+def measure_steps(steps: IntArray, *, period_s: float, gap_steps: int) -> StepFigures:
+    """Count gaps and irregular steps.
+
+    Args:
+        steps: Microseconds between neighbours.
+        period_s: Seconds between ticks.
+        gap_steps: A step longer than this many periods is a gap.
+    """
+    if steps.size == 0:
+        return StepFigures(num_gaps=0, longest_gap_s=0.0, irregular_share=0.0)
+    periods = steps / (period_s * MICROSECONDS_PER_S)
+    is_gap = periods > gap_steps
+    longest = int(steps.max()) / MICROSECONDS_PER_S if is_gap.any() else 0.0
+    return StepFigures(
+        num_gaps=int(np.count_nonzero(is_gap)),
+        longest_gap_s=longest,
+        irregular_share=float(np.mean(np.abs(periods - 1.0) > PERIOD_TOLERANCE)),
+    )
+
+
+def _repeats_key(readings: Readings, rows: IntArray) -> BoolArray:
+    """Whether each row has the asset and time of the row before it. Shape `(rows,)`."""
+    repeats = np.zeros(rows.size, dtype=np.bool_)
+    times, codes = readings.timestamps[rows], readings.asset_codes[rows]
+    repeats[1:] = (np.diff(times) == 0) & (np.diff(codes) == 0)
+    return repeats
+
+
+def _mark_duplicates(
+    readings: Readings, rows: IntArray, repeats: BoolArray, problems: TextArray
+) -> None:
+    is_shared = repeats.copy()
+    is_shared[:-1] |= repeats[1:]
+    group: IntArray = np.cumsum(~repeats).astype(np.int64)[is_shared]
+    rows = rows[is_shared]
+    values = readings.values[rows]
+    best = _best_first(values, group)
+    rows, group, values = rows[best], group[best], values[best]
+    is_kept = np.diff(group, prepend=0) != 0
+    kept = np.maximum.accumulate(np.where(is_kept, np.arange(rows.size), 0))
+    is_equal = _equal_rows(values, values[kept])
+    problems[rows[~is_kept & is_equal]] = Problem.DUPLICATE.value
+    problems[rows[~is_kept & ~is_equal]] = Problem.CONFLICTING_DUPLICATE.value
+
+
+def _best_first(values: FloatArray, group: IntArray) -> IntArray:
+    """Order rows by group, then fewest missing values, then the values themselves."""
+    num_missing = np.isnan(values).sum(axis=1)
+    order: IntArray = np.lexsort((*values.T[::-1], num_missing, group))
+    return order
+
+
+def _equal_rows(left: FloatArray, right: FloatArray) -> BoolArray:
+    equal: BoolArray = np.all((left == right) | (np.isnan(left) & np.isnan(right)), axis=1)
+    return equal
