@@ -78,7 +78,7 @@ class ModelConfig(_Settings):
     floor_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
     epochs: Annotated[int, Field(ge=1)] = 50
     min_training_steps: Annotated[int, Field(ge=1)] = 500
-    max_training_steps: Annotated[int, Field(ge=1)] = 10_000
+    max_training_steps: Annotated[int, Field(ge=1)] = 4_000
     batch_rows: Annotated[int, Field(ge=1)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     max_skipped_share: Annotated[float, Field(ge=0, le=1)] = 0.05

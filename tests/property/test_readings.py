@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+import pyarrow.parquet as pq
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vae_anomaly.config import ReadingsConfig
 from vae_anomaly.domain import CheckedReadings, Problem
 from vae_anomaly.readings.check import check_readings
+from vae_anomaly.readings.ingest import ingest
 from vae_anomaly.readings.quality import find_kind
+from vae_anomaly.readings.tables import Lake
 
 START_US = 1_700_000_000_000_000
 CONFIG = ReadingsConfig(period_s=1.0, sentinels=(-999.0,))
@@ -71,7 +78,9 @@ def test_g2_every_row_is_counted_once(table: pa.Table) -> None:
 
 
 @given(raw_tables(), st.randoms(use_true_random=False))
-def test_g3_kept_rows_do_not_depend_on_the_order_of_arrival(table: pa.Table, random) -> None:
+def test_g3_kept_rows_do_not_depend_on_the_order_of_arrival(
+    table: pa.Table, random: Random
+) -> None:
     order = list(range(table.num_rows))
     random.shuffle(order)
     shuffled = table.take(order)
@@ -113,3 +122,39 @@ def test_g1_kind_and_step_follow_a_change_of_unit(
     other_kind, other_step = find_kind(scale * values + offset)
     assert other_kind is kind
     assert abs(other_step - abs(scale) * step) <= ROUNDING_SHARE * abs(scale) * spread
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(raw_tables(), st.lists(st.integers(0, 2), min_size=24, max_size=24), st.randoms())
+def test_g3_readings_table_does_not_depend_on_files_and_order(
+    table: pa.Table, places: list[int], random: Random
+) -> None:
+    """Rows that contradict each other across files are left out: there the first file wins."""
+    clean = table.filter(pa.array(check(table).problems != Problem.CONFLICTING_DUPLICATE.value))
+    whole, split = take_in([clean]), take_in(scatter(clean, places, random))
+    assert whole == split
+
+
+def scatter(table: pa.Table, places: list[int], random: Random) -> list[pa.Table]:
+    rows = list(range(table.num_rows))
+    random.shuffle(rows)
+    parts = [[row for row in rows if places[row] == place] for place in range(3)]
+    return [table.take(pa.array(part, pa.int64())) for part in parts]
+
+
+def take_in(tables: list[pa.Table]) -> list[dict[str, object]]:
+    """Ingest the tables as files and check the books on the way."""
+    with TemporaryDirectory() as folder:
+        for number, table in enumerate(tables):
+            pq.write_table(table, Path(folder) / f"{number}.parquet")
+        lake = Lake(Path(folder) / "lake")
+        result = ingest(Path(folder), lake, config=CONFIG)
+        assert not result.failed
+        for row in lake.read_ledger().to_pylist():
+            assert row["num_rows"] == (
+                row["num_kept"] + row["num_quarantined"] + row["num_duplicates"]
+            )
+        counts = lake.counts()
+        assert result.num_rows == sum(table.num_rows for table in tables)
+        assert (result.num_kept, result.num_quarantined) == (counts.readings, counts.quarantine)
+        return lake.read_readings().to_pylist() if counts.readings else []

@@ -10,13 +10,14 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from vae_anomaly.domain import FloatArray, IntArray, TrainingCurves
 from vae_anomaly.errors import TrainingError
 from vae_anomaly.model.affine import Affine
 from vae_anomaly.model.optimiser import AveragingAdamW
 from vae_anomaly.model.ppca import PPCA, fit_ppca
-from vae_anomaly.model.vae import LATENT_SIGMA_OFFSET, MIN_LATENT_SIGMA, VAE
+from vae_anomaly.model.vae import LATENT_SIGMA_OFFSET, MAX_SCALED, MIN_LATENT_SIGMA, VAE
 from vae_anomaly.model.windows import gather_windows
 
 logger = logging.getLogger(__name__)
@@ -124,15 +125,18 @@ def fit_vae(
         global_clipnorm=GRADIENT_NORM,
     )
     optimiser.build(vae.trainable_variables)
-    vae.compile(optimizer=optimiser)
-    recorder = _Recorder(rows, held_out, plan, steps_per_pass, progress, num_steps)
-    vae.fit(
-        _Batches(rows, vae.window, plan, steps_per_pass),
-        epochs=num_passes,
-        verbose=0,
-        shuffle=False,
-        callbacks=[recorder],
-    )
+    trainer = ElboTrainer(vae)
+    trainer.compile(optimizer=optimiser)
+    recorder = _Recorder(vae, rows, held_out)
+    batches = _ShuffledRows(rows, vae.window, plan.seed)
+    for index in range(1, num_passes + 1):
+        # the order of rows is ours, and arrays keep every step free of Python
+        windows = batches.take(steps_per_pass * plan.batch_rows)
+        history = trainer.fit(windows, batch_size=plan.batch_rows, shuffle=False, verbose=0)
+        done = index * steps_per_pass
+        recorder.record(history.history, num_rows=done * plan.batch_rows)
+        if progress:
+            progress(done, num_steps)
     num_skipped = int(keras.ops.convert_to_numpy(optimiser.skipped.value))
     if num_skipped > plan.max_skipped_share * num_steps:
         raise TrainingError(
@@ -208,60 +212,75 @@ def _scale_kernel(head: Any, gain: float) -> None:
     head.kernel.assign(head.kernel.value * gain)
 
 
-class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches of raw windows; their order is a function of seed and step alone."""
+class ElboTrainer(keras.Model):  # type: ignore[misc]
+    """Trains a VAE on scaled windows (float32, NaN where missing) by the plain negative ELBO."""
 
-    def __init__(self, rows: TrainingRows, window: int, plan: TrainingPlan, num: int) -> None:
-        super().__init__(workers=1)
-        self.rows, self.window, self.plan, self.num = rows, window, plan, num
+    def __init__(self, vae: VAE) -> None:
+        super().__init__()
+        self.vae = vae
+        self.nll_tracker = keras.metrics.Mean(name="nll")
+        self.kl_tracker = keras.metrics.Mean(name="kl")
+        self.built = True
+
+    def call(self, windows: Any, training: bool = False) -> dict[str, Any]:
+        missing = ops.isnan(windows)
+        scaled = ops.where(missing, ops.zeros_like(windows), windows)
+        nll, kl = self.vae.sample_elbo_terms(scaled, ops.cast(missing, "float32"))
+        return {"nll": nll, "kl": kl}
+
+    def compute_loss(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Sum over steps and channels, mean over rows, beta = 1."""
+        self.nll_tracker.update_state(y_pred["nll"])
+        self.kl_tracker.update_state(y_pred["kl"])
+        return ops.mean(y_pred["nll"] + y_pred["kl"])
+
+
+class _ShuffledRows:
+    """Scaled windows in an order that is a function of the seed alone, epoch after epoch."""
+
+    def __init__(self, rows: TrainingRows, window: int, seed: int) -> None:
+        scaled = np.clip(rows.affine.apply(rows.values), -MAX_SCALED, MAX_SCALED)
+        self.scaled = scaled.astype(np.float32)
+        self.segment_start, self.window = rows.segment_start, window
         self.candidates = np.flatnonzero(np.isfinite(rows.values).any(axis=1))
-        self.random = np.random.default_rng(plan.seed)
-        self.queue = self.random.permutation(self.candidates)
+        self.random = np.random.default_rng(seed)
+        self.queue = np.empty(0, dtype=np.int64)
 
-    def __len__(self) -> int:
-        return self.num
-
-    def __getitem__(self, index: int) -> tuple[FloatArray]:
-        while len(self.queue) < self.plan.batch_rows:
-            again = self.random.permutation(self.candidates)
-            self.queue = np.concatenate([self.queue, again])
-        chosen = self.queue[: self.plan.batch_rows]
-        self.queue = self.queue[self.plan.batch_rows :]
-        windows = gather_windows(
-            self.rows.values, self.rows.segment_start, chosen, window=self.window
-        )
-        return (windows,)
+    def take(self, num_rows: int) -> np.ndarray:
+        """Return the next windows, flattened. Shape `(num_rows, window * channels)`."""
+        while len(self.queue) < num_rows:
+            epoch = self.random.permutation(self.candidates)
+            self.queue = np.concatenate([self.queue, epoch])
+        chosen, self.queue = self.queue[:num_rows], self.queue[num_rows:]
+        windows = gather_windows(self.scaled, self.segment_start, chosen, window=self.window)
+        return windows.reshape(num_rows, -1)
 
 
-class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
+class _Recorder:
     """Collects the training curves, one point per pass."""
 
-    def __init__(
-        self,
-        rows: TrainingRows,
-        held_out: FloatArray | None,
-        plan: TrainingPlan,
-        steps_per_pass: int,
-        progress: Progress | None,
-        num_steps: int,
-    ) -> None:
-        super().__init__()
-        self.rows, self.held_out, self.plan = rows, held_out, plan
-        self.steps_per_pass, self.progress, self.num_steps = steps_per_pass, progress, num_steps
+    def __init__(self, vae: VAE, rows: TrainingRows, held_out: FloatArray | None) -> None:
+        self.vae, self.held_out = vae, held_out
+        self.num_rows = len(rows.values)
+        sample = np.linspace(0, self.num_rows - 1, MAX_CURVE_ROWS).astype(np.int64)
+        self.sample = gather_windows(
+            rows.values, rows.segment_start, sample, window=vae.window
+        )
+        self.log_scale = np.log(np.abs(rows.affine.scale))
         self.points: list[tuple[int, float, float, float, int]] = []
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = logs or {}
-        done = (epoch + 1) * self.steps_per_pass
-        passes = round(done * self.plan.batch_rows / max(len(self.rows.values), 1))
-        sample = np.linspace(0, len(self.rows.values) - 1, MAX_CURVE_ROWS).astype(np.int64)
-        windows = gather_windows(
-            self.rows.values, self.rows.segment_start, sample, window=self.model.window
+    def record(self, history: dict[str, list[float]], *, num_rows: int) -> None:
+        self.points.append(
+            (
+                round(num_rows / self.num_rows),
+                float(history["nll"][0]),
+                float(history["kl"][0]),
+                self._held_out_nll(),
+                count_active_units(self.vae, self.sample),
+            )
         )
-        active = count_active_units(self.model, windows)
-        self.points.append((passes, logs["nll"], logs["kl"], self._held_out_nll(), active))
-        if self.progress:
-            self.progress(done, self.num_steps)
 
     def curves(self) -> TrainingCurves:
         columns = list(zip(*self.points, strict=True))
@@ -272,8 +291,7 @@ class _Recorder(keras.callbacks.Callback):  # type: ignore[misc]
         """NLL plus KL per row in affine units, on the current weights."""
         if self.held_out is None:
             return math.nan
-        scored = self.model.predict_on_batch(self.held_out)
+        scored = self.vae.predict_on_batch(self.held_out)
         nats = np.asarray(scored["contribution"]).sum(axis=1) + np.asarray(scored["kl"])
         seen = np.isfinite(self.held_out[:, -1, :])
-        log_scale = np.log(np.abs(self.rows.affine.scale))
-        return float(np.mean(nats - (seen * log_scale).sum(axis=1)))
+        return float(np.mean(nats - (seen * self.log_scale).sum(axis=1)))

@@ -127,8 +127,6 @@ class VAE(keras.Model):
             self.linear_decoder = dense(width, "linear_decoder")
         self.activation = keras.activations.get(activation)
         self.sampler = keras.random.SeedGenerator(int(next(seeds)))
-        self.nll_tracker = keras.metrics.Mean(name="nll")
-        self.kl_tracker = keras.metrics.Mean(name="kl")
 
     def build(self, input_shape: Any) -> None:
         """Create all weights; the width of the input is known from the settings."""
@@ -176,21 +174,10 @@ class VAE(keras.Model):
         floor = ops.tile(self.floor, [self.window])
         return mean, ops.sqrt(ops.exp(2.0 * log_sigma) + ops.square(floor))
 
-    def call(self, windows: Any, training: bool = False) -> dict[str, Any]:
-        """Score raw windows.
-
-        Args:
-            windows: Raw values, NaN where missing, float64. Shape `(rows, window, channels)`.
-            training: Sample z, and return `nll` per window and `kl` in affine units for the
-                loss. Otherwise return what `score_observed` does.
-
-        Returns:
-            Tensors by name.
-        """
+    def call(self, windows: Any) -> dict[str, Any]:
+        """Score raw windows, NaN where missing; see `score_observed`."""
         observed = ops.logical_not(ops.isnan(windows))
         values = ops.where(observed, windows, self.affine.loc + ops.zeros_like(windows))
-        if training:
-            return self._sampled_loss_terms(values, ops.cast(observed, "float32"))
         return self.score_observed(values, ops.cast(observed, "float32"))
 
     def score_observed(self, values: Any, observed: Any) -> dict[str, Any]:
@@ -222,13 +209,21 @@ class VAE(keras.Model):
             "latent_mean": latent_mean,
         }
 
-    def compute_loss(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        """Negative ELBO in affine units: sum over steps and channels, mean over rows."""
-        self.nll_tracker.update_state(y_pred["nll"])
-        self.kl_tracker.update_state(y_pred["kl"])
-        return ops.mean(y_pred["nll"] + y_pred["kl"])
+    def sample_elbo_terms(self, scaled: Any, missing: Any) -> tuple[Any, Any]:
+        """Return the two terms of the negative ELBO at one sampled z per row.
+
+        Args:
+            scaled: Values in affine units, 0 where missing. Shape `(rows, window * channels)`.
+            missing: 1 where missing. Same shape.
+
+        Returns:
+            NLL in affine units, summed over steps and channels, and KL; each `(rows,)`.
+        """
+        latent_mean, latent_sigma = self.encode(scaled, missing)
+        noise = keras.random.normal(ops.shape(latent_mean), seed=self.sampler, dtype="float32")
+        mean, sigma = self.decode(latent_mean + latent_sigma * noise)
+        nll = (1.0 - missing) * gaussian_nll(scaled, mean, sigma)
+        return ops.sum(nll, axis=-1), standard_normal_kl(latent_mean, latent_sigma)
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, **self.settings}
@@ -249,17 +244,6 @@ class VAE(keras.Model):
         exact = ops.clip(self.affine(values), -MAX_SCALED, MAX_SCALED)
         scaled = ops.cast(ops.reshape(exact, (-1, width)), "float32")
         return scaled * (1.0 - missing), missing
-
-    def _sampled_loss_terms(self, values: Any, observed: Any) -> dict[str, Any]:
-        scaled, missing = self._prepare(values, observed)
-        latent_mean, latent_sigma = self.encode(scaled, missing)
-        noise = keras.random.normal(ops.shape(latent_mean), seed=self.sampler, dtype="float32")
-        mean, sigma = self.decode(latent_mean + latent_sigma * noise)
-        nll = (1.0 - missing) * gaussian_nll(scaled, mean, sigma)
-        return {
-            "nll": ops.sum(nll, axis=-1),
-            "kl": standard_normal_kl(latent_mean, latent_sigma),
-        }
 
 
 class ObservedScore(keras.layers.Layer):

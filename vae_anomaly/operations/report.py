@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import logging
 import math
@@ -61,6 +62,7 @@ def make_report(report: ReportInput) -> str:
         report=report,
         headline=make_headline(report, assets),
         num_assets=len(assets),
+        names_assets=len({*report.readings.asset_names, *(e.asset for e in report.events)}) > 1,
         assets=report_page.make_asset_blocks(report, shown),
         events=report_events.make_event_blocks(report, assets),
         max_detailed=report_events.MAX_DETAILED_EVENTS,
@@ -96,7 +98,8 @@ def write_report(report: ReportInput, path: str | Path) -> Path:
         draft.write_bytes(content)
         os.replace(draft, file)  # noqa: PTH105  # the atomic one
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise ReportError(
             f"Cannot write the report to '{file}': {error.strerror or error}. "
             "Choose a file in a folder that can be written."

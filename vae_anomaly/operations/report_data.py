@@ -87,9 +87,9 @@ def decimate(values: FloatArray, *, max_points: int) -> IntArray:
 
     Example:
         >>> decimate(np.array([0.0, 0.1, 9.0, 0.2, 0.1, 0.3, -7.0, 0.0]), max_points=6).tolist()
-        [0, 2, 4, 6, 7]
+        [0, 2, 5, 6, 7]
     """
-    columns = values.reshape(values.shape[0], -1)
+    columns = values[:, None] if values.ndim == 1 else values
     num_rows, num_lines = columns.shape
     if num_rows <= max_points:
         return np.arange(num_rows, dtype=np.int64)

@@ -136,7 +136,7 @@ def _detail(report: ReportInput, asset: AssetRows, block: EventBlock) -> EventBl
         if np.isfinite(excess).any()
         else None,
         height=60 + 26 * min(12, max(1, len(names))),
-        caption="What each sensor adds to the score, nats above usual",
+        caption="NLL by sensor, nats above usual",
     )
     sensors = tuple(name for name in event.top_sensors if name in report.readings.sensors)
     columns = np.array(

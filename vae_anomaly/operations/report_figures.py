@@ -124,6 +124,8 @@ def make_curve_figure(
     data = []
     for color, (name, recorded) in zip(("@accent", "@bad"), curves.items(), strict=False):
         length = min(len(epochs), len(recorded))
+        if length == 0:
+            continue
         values = np.asarray(recorded[:length], np.float64)
         kept = decimate(values, max_points=MAX_POINTS)
         places = np.asarray(epochs[:length], np.float64)

@@ -22,6 +22,7 @@ Figure = dict[str, Any]
 _US_PER_MS = 1000.0
 _HOVER_TIME = "%Y-%m-%d %H:%M:%S UTC"
 _FLOAT32_DIGITS = 1e-7
+_FLOAT32_RANGE = (1e-30, 1e30)
 _DOT_SIZE = 4.0
 _PAD = 0.06
 
@@ -69,7 +70,8 @@ def encode(values: FloatArray) -> Figure:
     finite = values[np.isfinite(values)]
     span = float(np.ptp(finite)) if finite.shape[0] else 0.0
     largest = float(np.abs(finite).max()) if finite.shape[0] else 0.0
-    kind = "f4" if largest < 1e30 and _FLOAT32_DIGITS * largest <= 1e-4 * span else "f8"
+    fits = span > _FLOAT32_RANGE[0] and largest < _FLOAT32_RANGE[1]
+    kind = "f4" if fits and _FLOAT32_DIGITS * largest <= 1e-4 * span else "f8"
     packed = np.ascontiguousarray(values, dtype=f"<{kind}").tobytes()
     return {"dtype": kind, "bdata": base64.b64encode(packed).decode("ascii")}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from vae_anomaly.domain import AlertEvent, BoolArray, FloatArray, IntArray
@@ -24,6 +26,7 @@ _STRIP_HEIGHT = 0.07
 _NO_SPREAD = (0.0, 0.0)
 _NUM_TICKS = 6
 _WRITTEN_OUT = 1e5
+_ROUNDING = 1e-9
 _MINUS = "\N{MINUS SIGN}"  # as on plotly.js's own axes
 
 
@@ -127,7 +130,9 @@ def make_stretched_ticks(limits: tuple[float, float], centre: float, spread: flo
         offset = float(np.sinh(place) * spread)
         unit = 10.0 ** np.floor(np.log10(max(abs(offset), spread)))
         value = round((centre + offset) / unit) * unit
-        text = format_number(value, 3) if abs(value) < _WRITTEN_OUT else f"{value:.0e}"
+        digits = 1 + math.floor(np.log10(max(abs(value), unit) / unit) + _ROUNDING)
+        short = digits == 1 and abs(value) >= _WRITTEN_OUT
+        text = f"{value:.0e}" if short else format_number(value, digits)
         text = text.replace("-", _MINUS).replace("e+0", "e").replace("e+", "e")
         ticks[text] = float(stretch(np.array(value), centre, spread))
     return {"tickvals": list(ticks.values()), "ticktext": list(ticks)}

@@ -86,7 +86,9 @@ def make_headline(report: ReportInput, assets: tuple[AssetRows, ...]) -> Headlin
     return Headline(
         tone=tone,
         verdict=verdict,
-        detail=_point_at(rank_events(report.events)[:1], several_assets=len(assets) > 1),
+        detail=_point_at(
+            rank_events(report.events)[:1], several_assets=len(report.readings.asset_names) > 1
+        ),
         expectation=expectation.text,
         num_states=num_states,
         first_us=first,
@@ -180,7 +182,7 @@ def _judge(
     if num_high:
         return "bad", f"{high}."
     if expectation.text:
-        return "watch", f"{found}: as few as normal readings can give by chance; look at each."
+        return "watch", f"{found}: so few can be chance; look at each."
     return "watch", f"{found}."
 
 

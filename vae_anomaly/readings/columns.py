@@ -128,10 +128,6 @@ def read_text(column: pa.Array) -> pa.DictionaryArray:
     """Return a column as dictionary-encoded text; blanks are null."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_floating(column.type):
-        whole = pc.equal(pc.floor(column), column)
-        if pc.all(pc.fill_null(whole, True)).as_py():  # noqa: FBT003
-            column = pc.cast(column, pa.int64(), safe=False)
     text = pc.cast(column, pa.string())
     is_blank = pc.equal(pc.utf8_trim_whitespace(text), "")
     return pc.if_else(is_blank, None, text).dictionary_encode()

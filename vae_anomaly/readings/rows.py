@@ -138,6 +138,12 @@ def measure_steps(steps: IntArray, *, period_s: float, gap_steps: int) -> StepFi
     )
 
 
+def equal_rows(left: FloatArray, right: FloatArray) -> BoolArray:
+    """Whether rows hold the same values, two missing ones being the same. Shape `(rows,)`."""
+    equal: BoolArray = np.all((left == right) | (np.isnan(left) & np.isnan(right)), axis=1)
+    return equal
+
+
 def _repeats_key(readings: Readings, rows: IntArray) -> BoolArray:
     """Whether each row has the asset and time of the row before it. Shape `(rows,)`."""
     repeats = np.zeros(rows.size, dtype=np.bool_)
@@ -158,7 +164,7 @@ def _mark_duplicates(
     rows, group, values = rows[best], group[best], values[best]
     is_kept = np.diff(group, prepend=0) != 0
     kept = np.maximum.accumulate(np.where(is_kept, np.arange(rows.size), 0))
-    is_equal = _equal_rows(values, values[kept])
+    is_equal = equal_rows(values, values[kept])
     problems[rows[~is_kept & is_equal]] = Problem.DUPLICATE.value
     problems[rows[~is_kept & ~is_equal]] = Problem.CONFLICTING_DUPLICATE.value
 
@@ -168,8 +174,3 @@ def _best_first(values: FloatArray, group: IntArray) -> IntArray:
     num_missing = np.isnan(values).sum(axis=1)
     order: IntArray = np.lexsort((*values.T[::-1], num_missing, group))
     return order
-
-
-def _equal_rows(left: FloatArray, right: FloatArray) -> BoolArray:
-    equal: BoolArray = np.all((left == right) | (np.isnan(left) & np.isnan(right)), axis=1)
-    return equal

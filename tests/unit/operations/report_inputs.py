@@ -42,6 +42,19 @@ FAULTS = ((0.42, 0.012, (2, 1), 9.0), (0.78, 0.03, (4, 5), 6.0))
 """Place and length as shares of the rows, sensors hit, height in sigmas."""
 
 
+EVIL = (
+    "<script>alert(1)</script>",
+    "a\"b'c",
+    "</script><img src=x onerror=alert(2)>",
+    "%{x}$x^2$",
+    "<b>bold</b>&amp;",
+    "{{ 7 * 7 }}",
+    "valve " * 30,
+    "@accent",
+)
+"""Names by somebody who means harm, one for each sensor."""
+
+
 def make_report_input(
     *, num_rows: int = 4000, assets: tuple[str, ...] = ("pump-07",), seed: int = 0
 ) -> ReportInput:
@@ -199,6 +212,35 @@ def make_quality(readings: Readings) -> Quality:
     )
 
 
+def rename_sensors(report: ReportInput, names: tuple[str, ...]) -> ReportInput:
+    """Give the sensors other names, everywhere; some of them become other texts too."""
+    old = report.readings.sensors
+    contribution = report.scores["contribution"].combine_chunks()
+    place = report.scores.column_names.index("contribution")
+    structs = pa.StructArray.from_arrays(contribution.flatten(), names=list(names))
+    sensors = tuple(
+        replace(sensor, name=name)
+        for sensor, name in zip(report.contract.sensors, names, strict=True)
+    )
+    profiles = tuple(
+        replace(profile, name=name, unit="<i>°C")
+        for profile, name in zip(report.quality.sensors, names, strict=True)
+    )
+    return replace(
+        report,
+        title=names[0],
+        model_name=names[2],
+        contract=replace(report.contract, sensors=sensors, ignored={names[1]: names[2]}),
+        readings=replace(report.readings, sensors=names),
+        scores=report.scores.set_column(place, "contribution", structs),
+        quality=replace(report.quality, sensors=profiles, notes=(names[0],)),
+        events=tuple(
+            replace(event, top_sensors=tuple(names[old.index(name)] for name in event.top_sensors))
+            for event in report.events
+        ),
+    )
+
+
 def _make_asset(
     rng: np.random.Generator, num_rows: int
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -227,7 +269,8 @@ def _make_events(asset: str, readings: Readings, scores: pa.Table) -> list[Alert
     times = readings.timestamps[rows]
     events = []
     for number, (start, length, hit, _) in enumerate(FAULTS):
-        first, last = int(start * rows.size), int((start + length) * rows.size)
+        first = int(start * rows.size)
+        last = max(first + 1, int((start + length) * rows.size))
         peak = first + int(np.argmax(score[first:last]))
         events.append(
             AlertEvent(

@@ -18,11 +18,14 @@ from vae_anomaly.domain import (
     SensorKind,
 )
 from vae_anomaly.errors import ContractError, ReadingsError
+from vae_anomaly.readings import check as check_module
 from vae_anomaly.readings.check import check_readings
+from vae_anomaly.readings.source import RawPart
 
 START = 1_714_564_800
 CONTRACT = Contract(sensors=(Sensor("flow"),), period_s=1.0)
-REAL_DATA = Path(os.environ.get("VAE_ANOMALY_BENCHMARK_DATA", "../shared/data"))
+PROJECT = Path(__file__).parents[3]
+REAL_DATA = Path(os.environ.get("VAE_ANOMALY_BENCHMARK_DATA", PROJECT.parent / "shared" / "data"))
 REAL_FILES = sorted(REAL_DATA.glob("**/*.parquet"))
 
 
@@ -35,6 +38,10 @@ def check(source, **settings) -> CheckedReadings:
     return check_readings(source, config=ReadingsConfig(**settings))
 
 
+def values_of(checked: CheckedReadings) -> np.ndarray:
+    return checked.readings.values  # noqa: PD011 - no pandas here
+
+
 def test_clean_readings_are_read_as_they_are() -> None:
     source = table([0, 10, 20], flow=[1.0, 2.0, 3.0], on=[True, False, True])
     checked = check(source, units={"flow": "l/min"})
@@ -42,7 +49,7 @@ def test_clean_readings_are_read_as_they_are() -> None:
     assert checked.contract.period_s == 10.0
     assert checked.readings.timestamps.tolist() == [(START + s) * 10**6 for s in (0, 10, 20)]
     assert checked.readings.asset_names == (DEFAULT_ASSET,)
-    assert checked.readings.values.tolist() == [[1.0, 1.0], [2.0, 0.0], [3.0, 1.0]]
+    assert values_of(checked).tolist() == [[1.0, 1.0], [2.0, 0.0], [3.0, 1.0]]
     assert checked.problems.tolist() == ["", "", ""]
     quality = checked.quality
     assert (quality.num_rows, quality.num_usable, quality.num_assets) == (3, 3, 1)
@@ -61,7 +68,7 @@ def test_infinities_and_sentinels_are_missing_and_counted() -> None:
     flow, level = checked.quality.sensors
     assert (flow.num_infinite, flow.num_sentinel) == (2, 2)
     assert (level.num_infinite, level.num_sentinel) == (0, 2)
-    assert np.isnan(checked.readings.values[1:6, 0]).all()
+    assert np.isnan(values_of(checked)[1:6, 0]).all()
     assert checked.quality.num_usable == 7
     assert flow.missing_share == pytest.approx(5 / 7)
     assert source["flow"].to_pylist()[4] == -999.0
@@ -184,7 +191,7 @@ def test_files_with_other_columns_are_joined_and_noted(tmp_path: Path) -> None:
     checked = check(tmp_path)
     assert checked.readings.sensors == ("flow", "level")
     np.testing.assert_array_equal(
-        checked.readings.values, [[1.0, np.nan], [2.0, np.nan], [3.0, 5.0], [4.0, 6.0]]
+        values_of(checked), [[1.0, np.nan], [2.0, np.nan], [3.0, 5.0], [4.0, 6.0]]
     )
     empty, missing = checked.quality.notes
     assert empty.startswith("1 of 3 files have no rows: ")
@@ -220,13 +227,10 @@ def test_input_without_times_is_refused() -> None:
 
 
 def test_part_that_does_not_hold_its_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vae_anomaly.readings import check as module
-    from vae_anomaly.readings.source import RawPart
-
     source = table([0, 1], flow=[1.0, 2.0])
     for declared, found in ((1, "more"), (3, "2")):
         part = RawPart("'x'", source.schema, declared, lambda _: iter(source.to_batches()))
-        monkeypatch.setattr(module, "open_source", lambda *_, part=part, **__: (part,))
+        monkeypatch.setattr(check_module, "open_source", lambda *_, part=part, **__: (part,))
         with pytest.raises(ReadingsError, match=f"expected the {declared} rows .* got {found}"):
             check(source)
 
@@ -234,7 +238,7 @@ def test_part_that_does_not_hold_its_rows_is_refused(monkeypatch: pytest.MonkeyP
 def test_contract_decides_what_is_read() -> None:
     source = table([0], extra=[9.0], flow=[1.0])
     checked = check_readings(source, contract=CONTRACT)
-    assert checked.readings.values.tolist() == [[1.0]]
+    assert values_of(checked).tolist() == [[1.0]]
     assert checked.contract == CONTRACT
     assert checked.quality.notes == (
         "columns the contract does not know are left out: ('extra',)",

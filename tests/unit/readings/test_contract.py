@@ -164,7 +164,7 @@ def test_extra_columns_are_noted() -> None:
             r"expected sensors \('flow', 'pressure \(Pa\)'\), got \('flow',\); missing \('pressu",
         ),
         (
-            columns(**{"asset": ColumnKind.TEXT, "flow": ColumnKind.TEXT})
+            columns(asset=ColumnKind.TEXT, flow=ColumnKind.TEXT)
             | {"pressure (Pa)": RawColumn("pressure (Pa)", ColumnKind.NUMBER, "double", "'a'")},
             r"expected numbers in sensor column 'flow', got text",
         ),

@@ -34,7 +34,7 @@
       if (layout.xaxis.rangeslider) layout.yaxis.title = undefined;
     }
     drawn.add(plot);
-    return Plotly.react(plot, data, layout, config);
+    return Plotly.newPlot(plot, data, layout, config);
   };
 
   const observer = new IntersectionObserver(

@@ -1,41 +1,29 @@
-"""Sample data: a simulated pumping station with labelled faults and unlabelled dirt.
-
-Runs as a command too: `python -m vae_anomaly.readings.simulator data/sample`.
-"""
+"""One simulated station as a table: plant, faults, rounding, dirt and labels put together."""
 
 from __future__ import annotations
 
-import argparse
-import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from vae_anomaly.domain import MICROSECONDS_PER_S, SECONDS_PER_DAY, FloatArray, IntArray
+from vae_anomaly.domain import (
+    MICROSECONDS_PER_S,
+    SECONDS_PER_DAY,
+    FloatArray,
+    IntArray,
+    TextArray,
+)
 from vae_anomaly.errors import ConfigError
-from vae_anomaly.readings.simulator_dirt import SENTINEL, DirtyRows, add_dirt
-from vae_anomaly.readings.simulator_faults import Fault, FaultKind, plant_faults
-from vae_anomaly.readings.simulator_plant import INSTRUMENTS, simulate_plant
-
-__all__ = [
-    "SENTINEL",
-    "Fault",
-    "FaultKind",
-    "Simulation",
-    "simulate_fleet",
-    "simulate_pumping_station",
-    "write_sample",
-]
+from vae_anomaly.readings.simulator.dirt import DirtyRows, add_dirt
+from vae_anomaly.readings.simulator.faults import Fault, plant_faults
+from vae_anomaly.readings.simulator.instruments import INSTRUMENTS
+from vae_anomaly.readings.simulator.plant import simulate_plant
 
 START = "2026-01-05T00:00:00Z"
 """A Monday, so that weekly files are calendar weeks."""
 MIN_STEPS = 200  # room for one of each kind of dirt
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -135,46 +123,6 @@ def simulate_fleet(
     }
 
 
-def write_sample(
-    folder: str | Path,
-    *,
-    days: float = 35.0,
-    normal_days: float = 25.0,
-    seed: int = 0,
-    days_per_file: float = 7.0,
-    assets: tuple[str, ...] = (),
-) -> tuple[Path, ...]:
-    """Write simulated readings the way files land: one Parquet file per week.
-
-    Args:
-        folder: Where to write `station_2026-01-05.parquet` and so on; made if missing.
-        days: Length of the readings.
-        normal_days: Days at the beginning without faults.
-        seed: Seed of everything random.
-        days_per_file: Days in each file. A row lies in the file of its arrival, whatever
-            its clock said.
-        assets: Names of several stations; without them one station and no `asset` column.
-
-    Returns:
-        The files, in the order of time.
-    """
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    if assets:
-        fleet = simulate_fleet(assets, days=days, normal_days=normal_days, seed=seed)
-        tables = [simulation.table for simulation in fleet.values()]
-    else:
-        tables = [simulate_pumping_station(days=days, normal_days=normal_days, seed=seed).table]
-    parts: dict[int, list[pa.Table]] = {}
-    for table in tables:
-        for number, part in _split(table, days_per_file):
-            parts.setdefault(number, []).append(part)
-    return tuple(
-        _write(pa.concat_tables(parts[number]), target, number * days_per_file)
-        for number in sorted(parts)
-    )
-
-
 def _make_timestamps(days: float, period_s: float, start: str) -> IntArray:
     try:
         first = datetime.fromisoformat(start)
@@ -185,7 +133,7 @@ def _make_timestamps(days: float, period_s: float, start: str) -> IntArray:
             f"Cannot simulate a station: expected a start in ISO 8601 with a zone, got '{start}'. "
             f"Write it like '{START}'."
         )
-    num_steps = int(days * SECONDS_PER_DAY / period_s) if period_s > 0 else 0
+    num_steps = round(days * SECONDS_PER_DAY / period_s) if period_s > 0 else 0
     if num_steps < MIN_STEPS:
         raise ConfigError(
             f"Cannot simulate a station: expected at least {MIN_STEPS} steps, got {days} days "
@@ -212,7 +160,7 @@ def _label(timestamps: IntArray, faults: tuple[Fault, ...]) -> IntArray:
     return codes
 
 
-def _make_table(rows: DirtyRows, kinds: np.ndarray, asset: str | None) -> pa.Table:
+def _make_table(rows: DirtyRows, kinds: TextArray, asset: str | None) -> pa.Table:
     columns = {"timestamp": pa.array(rows.timestamps, type=pa.timestamp("us", tz="UTC"))}
     if asset is not None:
         columns["asset"] = pa.repeat(pa.scalar(asset), rows.timestamps.size)
@@ -221,59 +169,3 @@ def _make_table(rows: DirtyRows, kinds: np.ndarray, asset: str | None) -> pa.Tab
     columns["label_anomaly"] = pa.array((kinds != "").astype(np.int8))
     columns["label_kind"] = pa.array(kinds, type=pa.string())
     return pa.table(columns)
-
-
-def _split(table: pa.Table, days_per_file: float) -> list[tuple[int, pa.Table]]:
-    """Cut a table by time of arrival: the latest time seen so far."""
-    arrived = np.maximum.accumulate(table["timestamp"].cast(pa.int64()).to_numpy())
-    since = (arrived - arrived[0]) / (MICROSECONDS_PER_S * SECONDS_PER_DAY)
-    numbers, firsts = np.unique((since // days_per_file).astype(int), return_index=True)
-    stops = [*firsts[1:], table.num_rows]
-    return [
-        (int(number), table.slice(first, stop - first))
-        for number, first, stop in zip(numbers, firsts, stops, strict=True)
-    ]
-
-
-def _write(table: pa.Table, folder: Path, after_days: float) -> Path:
-    """Write one file, as small as it gets: rounded values repeat, so dictionaries pay."""
-    first = datetime.fromisoformat(START) + timedelta(days=after_days)
-    name = f"{first:%Y-%m-%d}" if after_days == int(after_days) else f"{first:%Y-%m-%dT%H%M}"
-    path = folder / f"station_{name}.parquet"
-    others = [column for column in table.column_names if column != "timestamp"]
-    pq.write_table(
-        table,
-        path,
-        compression="zstd",
-        compression_level=19,
-        use_dictionary=others,
-        column_encoding={"timestamp": "DELTA_BINARY_PACKED"},
-    )
-    logger.info("wrote %s, %d rows", path, table.num_rows)
-    return path
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Write sample files from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m vae_anomaly.readings.simulator", description=write_sample.__doc__
-    )
-    parser.add_argument("folder")
-    parser.add_argument("--days", type=float, default=35.0)
-    parser.add_argument("--normal-days", type=float, default=25.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--days-per-file", type=float, default=7.0)
-    parser.add_argument("--assets", nargs="*", default=())
-    options = parser.parse_args(arguments)
-    write_sample(
-        options.folder,
-        days=options.days,
-        normal_days=options.normal_days,
-        seed=options.seed,
-        days_per_file=options.days_per_file,
-        assets=tuple(options.assets),
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -12,13 +12,16 @@ from enum import StrEnum
 
 import numpy as np
 
-from vae_anomaly.domain import BoolArray, FloatArray
-from vae_anomaly.readings.simulator_plant import HOUR_S, Plant
+from vae_anomaly.domain import MICROSECONDS_PER_S, BoolArray, FloatArray, IntArray
+from vae_anomaly.readings.simulator.plant import HOUR_S, Plant
 
 FAULT_EVERY_S = 30 * HOUR_S
 """One fault per this much time: 30 hours, so that faults meet different hours of the day."""
 MARGIN_S = 2 * HOUR_S
 """Normal operation kept on either side of a fault's slot."""
+NUM_DRAWS = 50
+CLEAR_RANK = 0.85
+"""Of `NUM_DRAWS` scenes, the one taken: a clear one, but not the clearest."""
 
 
 class FaultKind(StrEnum):
@@ -79,11 +82,19 @@ class Scene:
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """One entry of `ALL_FAULTS`: what is planted, how long, and the function that does it."""
+    """One entry of `ALL_FAULTS`.
+
+    Attributes:
+        kind: What is planted.
+        hours: How long it lasts.
+        change: Returns the new values of the sensors it touches.
+        clearness: How well it would show in a scene; where given, a clear scene is chosen.
+    """
 
     kind: FaultKind
     hours: float
     change: Callable[[Scene], dict[str, FloatArray]]
+    clearness: Callable[[Scene], float] | None = None
 
 
 def _pressure_step(scene: Scene) -> dict[str, FloatArray]:
@@ -102,7 +113,7 @@ def _bearing_drift(scene: Scene) -> dict[str, FloatArray]:
 
 def _suction_noise(scene: Scene) -> dict[str, FloatArray]:
     """A loose cable: noise more than ten times as strong as usual."""
-    noise = scene.size(4_500.0) * scene.rng.standard_normal(scene.num_steps)
+    noise = scene.size(5_500.0) * scene.rng.standard_normal(scene.num_steps)
     return {"suction_pressure": scene.values("suction_pressure") + noise}
 
 
@@ -111,10 +122,16 @@ def _stuck_flow(scene: Scene) -> dict[str, FloatArray]:
     return {"flow": np.full(scene.num_steps, scene.values("flow")[0])}
 
 
+def _movement_of_flow(scene: Scene) -> float:
+    """Mean distance of the flow from its first value, in m3/s."""
+    flow = scene.values("flow")
+    return float(np.abs(flow - flow[0]).mean())
+
+
 def _cavitation(scene: Scene) -> dict[str, FloatArray]:
     """A clogged strainer: suction falls, the pump rattles, flow and current hunt.
 
-    The hunting has a period of four steps, or nearly so; it comes in within a quarter of the
+    The hunting has a period of about four steps; it comes in within a quarter of the
     fault's length.
     """
     grown = np.minimum(4 * scene.grown, 1.0)
@@ -139,24 +156,22 @@ def _foreign_current(scene: Scene) -> dict[str, FloatArray]:
     first = np.arange(current.size - scene.num_steps + 1)
     apart = np.abs(first - scene.start) >= scene.num_steps
     running = asked[first + scene.num_steps] - asked[first] == scene.num_steps
-    donors = scene.rng.permutation(first[apart & running])[:50]
+    donors = _draw(scene.rng, first[apart & running])
     own = scene.values("motor_current")
-    # of 50 other times, one that fits badly but not the worst
-    ranked = sorted(
-        (float(np.abs(current[at : at + scene.num_steps] - own).mean()), int(at)) for at in donors
+    at = _pick_clear(
+        donors, [np.abs(current[at : at + own.size] - own).mean() for at in donors.tolist()]
     )
-    at = ranked[int(0.85 * (len(ranked) - 1))][1] if ranked else 0
-    return {"motor_current": current[at : at + scene.num_steps]}
+    return {"motor_current": current[at : at + own.size]}
 
 
 def _imbalance_step(scene: Scene) -> dict[str, FloatArray]:
-    """Debris in the impeller: vibration jumps by 1 mm/s."""
-    return {"vibration": scene.values("vibration") + scene.size(1.0)}
+    """Debris in the impeller: vibration jumps by 1.3 mm/s."""
+    return {"vibration": scene.values("vibration") + scene.size(1.3)}
 
 
 def _pressure_drift(scene: Scene) -> dict[str, FloatArray]:
-    """A transmitter that loses 0.3 bar within a working day: the subtle one."""
-    lost = scene.size(30_000.0) * scene.grown
+    """A transmitter that loses 0.35 bar within a working day: the subtle one."""
+    lost = scene.size(35_000.0) * scene.grown
     return {"discharge_pressure": scene.values("discharge_pressure") - lost}
 
 
@@ -164,7 +179,7 @@ ALL_FAULTS = (
     FaultPlan(FaultKind.STEP, 3.0, _pressure_step),
     FaultPlan(FaultKind.DRIFT, 6.0, _bearing_drift),
     FaultPlan(FaultKind.NOISE_BURST, 2.0, _suction_noise),
-    FaultPlan(FaultKind.STUCK, 7.0, _stuck_flow),
+    FaultPlan(FaultKind.STUCK, 7.0, _stuck_flow, _movement_of_flow),
     FaultPlan(FaultKind.CAVITATION, 2.5, _cavitation),
     FaultPlan(FaultKind.BROKEN_COUPLING, 5.0, _foreign_current),
     FaultPlan(FaultKind.STEP, 4.0, _imbalance_step),
@@ -190,31 +205,38 @@ def plant_faults(
     sensors = {name: values.copy() for name, values in plant.sensors.items()}
     num_steps = plant.timestamps.size
     num_faults = round((num_steps - first_step) * period_s / FAULT_EVERY_S)
-    slots = np.linspace(first_step, num_steps, num_faults + 1).astype(int)
+    slots = np.linspace(first_step, num_steps, num_faults + 1)
+    margin = MARGIN_S / period_s
     faults = []
     for number in range(num_faults):
         plan = ALL_FAULTS[number % len(ALL_FAULTS)]
-        start, stop = _choose_steps(
-            plant.running, slots[number : number + 2] * period_s, plan.hours, period_s, rng
-        )
-        changed = plan.change(Scene(plant, start, stop, rng))
+        length = round(plan.hours * HOUR_S / period_s)
+        low, high = round(slots[number] + margin), round(slots[number + 1] - margin) - length
+        starts = _find_running_most(plant.running, np.arange(low, high + 1), length)
+        scenes = [Scene(plant, at, at + length, rng) for at in _draw(rng, starts).tolist()]
+        clear = [plan.clearness(scene) if plan.clearness else 0.0 for scene in scenes]
+        scene = scenes[_pick_clear(np.arange(len(scenes)), clear)]
+        changed = plan.change(scene)
         for name, values in changed.items():
-            sensors[name][start:stop] = values
-        ends = plant.timestamps[start] + np.array([0, stop - start]) * round(period_s * 1e6)
-        faults.append(Fault(plan.kind, int(ends[0]), int(ends[1]), tuple(changed)))
+            sensors[name][scene.start : scene.stop] = values
+        start_us = int(plant.timestamps[scene.start])
+        end_us = start_us + length * round(period_s * MICROSECONDS_PER_S)
+        faults.append(Fault(plan.kind, start_us, end_us, tuple(changed)))
     return sensors, tuple(faults)
 
 
-def _choose_steps(
-    running: BoolArray, slot_s: FloatArray, hours: float, period_s: float, rng: np.random.Generator
-) -> tuple[int, int]:
-    """A stretch inside the slot during which the pump runs as much of the time as can be."""
-    length = round(hours * HOUR_S / period_s)
-    low = round((slot_s[0] + MARGIN_S) / period_s)
-    high = round((slot_s[1] - MARGIN_S) / period_s) - length
-    starts = np.arange(low, max(high, low) + 1)
-    asked = np.concatenate(([0], np.cumsum(running)))
-    steps_running = asked[starts + length] - asked[starts]
-    best = starts[steps_running == steps_running.max()]
-    start = int(rng.choice(best))
-    return start, start + length
+def _find_running_most(running: BoolArray, starts: IntArray, length: int) -> IntArray:
+    """Starts of the stretches during which the pump runs as much as it does in any of them."""
+    ran = np.concatenate(([0], np.cumsum(running)))
+    steps = ran[starts + length] - ran[starts]
+    return np.asarray(starts[steps == steps.max()])
+
+
+def _draw(rng: np.random.Generator, steps: IntArray) -> IntArray:
+    return np.asarray(rng.permutation(steps)[:NUM_DRAWS])
+
+
+def _pick_clear(choices: IntArray, clearness: list[float]) -> int:
+    """The choice at rank `CLEAR_RANK` from the least to the most clear; any among equals."""
+    order = np.argsort(clearness, kind="stable")
+    return int(choices[order[int(CLEAR_RANK * (order.size - 1))]])

@@ -1,0 +1,203 @@
+"""The few things we do with Delta tables: append once, upsert, read a part, count."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+
+from vae_anomaly.errors import TableError
+from vae_anomaly.readings.selection import Selection
+
+logger = logging.getLogger(__name__)
+
+TRANSACTION_VERSION = 1
+"""Every commit has its own transaction name, so that its version says only: done."""
+
+BACKTRACE = re.compile(r" (stack backtrace:|0: <).*")
+"""What delta-rs adds to a message where RUST_BACKTRACE is set."""
+
+
+@contextmanager
+def explain_table_errors(verb: str, uri: str) -> Iterator[None]:
+    """Turn whatever a Delta table raises into a `TableError` that names it."""
+    try:
+        yield
+    except TableError:
+        raise
+    except TableNotFoundError:
+        raise TableError(
+            f"Cannot {verb} table '{uri}': expected a table, got none. Ingest readings first, "
+            "or check the root of the lake in the settings."
+        ) from None
+    except Exception as error:  # delta-rs raises bare `Exception` for some of its failures
+        message = BACKTRACE.sub("", " ".join(str(error).split())).rstrip(".")
+        raise TableError(
+            f"Cannot {verb} table '{uri}': {message}. Check that the lake can be reached and "
+            "written, and try again."
+        ) from error
+
+
+def has_table(uri: str) -> bool:
+    """Whether there is a table."""
+    with explain_table_errors("look for", uri):
+        return bool(DeltaTable.is_deltatable(uri))
+
+
+def table_version(uri: str) -> int | None:
+    """Return the newest version of a table, None where there is no table."""
+    if not has_table(uri):
+        return None
+    with explain_table_errors("read", uri):
+        return int(DeltaTable(uri).version())
+
+
+def count_rows(uri: str) -> int:
+    """Return the rows of a table, 0 where there is no table."""
+    if not has_table(uri):
+        return 0
+    with explain_table_errors("count", uri):
+        return int(DeltaTable(uri).count())
+
+
+def append_once(
+    uri: str, table: pa.Table, *, commit_id: str = "", partition_by: Sequence[str] = ()
+) -> bool:
+    """Append rows in one atomic commit, unless a commit of this name was made before.
+
+    Args:
+        uri: Where the table lies; it is made where it is missing.
+        table: The rows. Fields that the table does not have yet are added to it.
+        commit_id: Name of the commit; empty appends in any case.
+        partition_by: Partition columns of a new table.
+
+    Returns:
+        Whether anything was written.
+
+    Raises:
+        TableError: The table cannot be written, or another writer made the same commit.
+    """
+    if table.num_rows == 0:
+        return False
+    with explain_table_errors("write", uri):
+        target = DeltaTable(uri) if DeltaTable.is_deltatable(uri) else None
+        if target is not None and commit_id and target.transaction_version(commit_id) is not None:
+            logger.info("commit %s was made before, nothing written to %s", commit_id, uri)
+            return False
+        write_deltalake(
+            target or uri,
+            table,
+            mode="append",
+            partition_by=list(partition_by) or None,
+            schema_mode="merge",
+            writer_properties=_writer_properties(),
+            commit_properties=_commit_properties(commit_id),
+        )
+    return True
+
+
+def upsert(uri: str, table: pa.Table, *, keys: Sequence[str], keep: Sequence[str] = ()) -> None:
+    """Replace the rows of the same keys and add the others, in one atomic commit.
+
+    Fields of a struct column that the table does not have yet are added to it in a commit
+    before.
+
+    Args:
+        uri: An existing table.
+        table: The rows, each key once.
+        keys: Columns that make a row what it is.
+        keep: Columns of which a replaced row keeps its old value.
+
+    Raises:
+        TableError: The table cannot be written.
+    """
+    predicate = " AND ".join(f'old."{key}" = new."{key}"' for key in keys)
+    with explain_table_errors("write", uri):
+        if _lacks_fields(DeltaTable(uri), table):
+            write_deltalake(uri, table.slice(0, 0), mode="append", schema_mode="merge")
+        target = DeltaTable(uri)
+        merger = target.merge(
+            _align_structs(table, _schema(target)),
+            predicate=predicate,
+            source_alias="new",
+            target_alias="old",
+            writer_properties=_writer_properties(),
+        )
+        merger = merger.when_matched_update_all(except_cols=list(keep) or None)
+        merger.when_not_matched_insert_all().execute()
+
+
+def read_table(
+    uri: str,
+    *,
+    columns: Sequence[str] | None = None,
+    selection: Selection | None = None,
+    version: int | None = None,
+) -> pa.Table:
+    """Read part of a table.
+
+    Args:
+        uri: An existing table.
+        columns: Columns wanted, None for all.
+        selection: Rows wanted, None for all.
+        version: Version of the table, None for the newest.
+
+    Returns:
+        The rows in no particular order.
+
+    Raises:
+        TableError: There is no such table or version, or it cannot be read.
+    """
+    wanted = selection or Selection()
+    with explain_table_errors("read", uri):
+        table = DeltaTable(uri, version=version)
+        dataset = table.to_pyarrow_dataset(file_pruning_predicate=wanted.files() or None)
+        return dataset.to_table(
+            columns=None if columns is None else list(columns), filter=wanted.rows()
+        )
+
+
+def _schema(table: DeltaTable) -> pa.Schema:
+    return pa.schema(table.schema().to_arrow())
+
+
+def _lacks_fields(target: DeltaTable, table: pa.Table) -> bool:
+    schema = _schema(target)
+    return any(
+        pa.types.is_struct(item.type)
+        and {part.name for part in item.type} - {part.name for part in schema.field(item.name).type}
+        for item in table.schema
+    )
+
+
+def _align_structs(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give struct columns the fields of the table, null where the rows do not have them."""
+    for i, item in enumerate(table.schema):
+        if pa.types.is_struct(item.type):
+            column = _align_struct(table.column(i).combine_chunks(), schema.field(item.name).type)
+            table = table.set_column(i, item.name, column)
+    return table
+
+
+def _align_struct(array: pa.StructArray, type_: pa.StructType) -> pa.StructArray:
+    names = {part.name for part in array.type}
+    parts = [
+        array.field(part.name) if part.name in names else pa.nulls(len(array), part.type)
+        for part in type_
+    ]
+    return pa.StructArray.from_arrays(parts, fields=list(type_), mask=array.is_null())
+
+
+def _commit_properties(commit_id: str) -> CommitProperties | None:
+    if not commit_id:
+        return None
+    return CommitProperties(app_transactions=[Transaction(commit_id, TRANSACTION_VERSION)])
+
+
+def _writer_properties() -> WriterProperties:
+    return WriterProperties(compression="ZSTD")

@@ -1,0 +1,196 @@
+"""How readings, scores and alert events lie in the columns of the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vae_anomaly.domain import DEFAULT_ASSET, NO_TIME, AlertEvent, Readings
+from vae_anomaly.errors import TableError
+
+TIME = pa.timestamp("us", "UTC")
+PARTITIONS = ("asset", "date")
+RESERVED = ("asset", "timestamp", "date", "_source", "_batch")
+"""Our own columns of `readings`; a sensor of such a name is stored under another."""
+
+QUARANTINE = pa.schema(
+    [
+        ("source", pa.string()),
+        ("row", pa.int64()),
+        ("reason", pa.string()),
+        ("rule", pa.string()),
+        ("first_seen", TIME),
+        ("content", pa.string()),
+    ]
+)
+LEDGER = pa.schema(
+    [
+        ("source", pa.string()),
+        ("content_hash", pa.string()),
+        ("batch", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("num_rows", pa.int64()),
+        ("num_kept", pa.int64()),
+        ("num_quarantined", pa.int64()),
+        ("num_duplicates", pa.int64()),
+    ]
+)
+SCORES = pa.schema(
+    [
+        ("asset", pa.string()),
+        ("timestamp", TIME),
+        ("model_name", pa.string()),
+        ("model_version", pa.string()),
+        ("nll", pa.float64()),
+        ("score", pa.float64()),
+        ("threshold", pa.float64()),
+        ("state", pa.string()),
+        ("reason", pa.string()),
+        ("kl", pa.float64()),
+    ]
+)
+"""Scores without `contribution`, of which the fields depend on the sensors."""
+
+ALERTS = pa.schema(
+    [
+        ("alert_id", pa.string()),
+        ("asset", pa.string()),
+        ("model_name", pa.string()),
+        ("model_version", pa.string()),
+        ("start", TIME),
+        ("end", TIME),
+        ("peak", TIME),
+        ("peak_score", pa.float64()),
+        ("threshold", pa.float64()),
+        ("num_steps", pa.int64()),
+        ("severity", pa.string()),
+        ("status", pa.string()),
+        ("top_sensors", pa.list_(pa.string())),
+        ("top_shares", pa.list_(pa.float64())),
+    ]
+)
+
+
+def name_columns(sensors: Sequence[str]) -> dict[str, str]:
+    """Choose the column of each sensor: its own name wherever tables allow it.
+
+    Delta tables do not tell names apart by case, and some names are ours; such a sensor gets a
+    number behind its name.
+
+    Example:
+        >>> name_columns(["flow", "Flow", "date", "p (Pa)"])
+        {'flow': 'flow', 'Flow': 'Flow~2', 'date': 'date~2', 'p (Pa)': 'p (Pa)'}
+    """
+    taken = set(RESERVED)
+    columns = {}
+    for sensor in sensors:
+        column, number = sensor, 1
+        while column.lower() in taken:
+            number += 1
+            column = f"{sensor}~{number}"
+        taken.add(column.lower())
+        columns[sensor] = column
+    return columns
+
+
+def readings_to_table(
+    readings: Readings, *, columns: Mapping[str, str], source: str, batch: str
+) -> pa.Table:
+    """Lay out usable readings as rows of `readings`, sorted by asset and time."""
+    order = np.lexsort((readings.timestamps, readings.asset_codes))
+    times = pa.array(readings.timestamps[order], TIME)
+    names = pa.array(readings.asset_names, pa.string())
+    content = {
+        "asset": names.take(pa.array(readings.asset_codes[order])),
+        "timestamp": times,
+        "date": times.cast(pa.date32()),
+    }
+    for k, sensor in enumerate(readings.sensors):
+        content[columns[sensor]] = pa.array(readings.values[order, k], from_pandas=True)
+    content["_source"] = pa.repeat(source, order.size)
+    content["_batch"] = pa.repeat(batch, order.size)
+    return pa.table(content)
+
+
+def scores_to_table(
+    scores: pa.Table, *, columns: Mapping[str, str], model_name: str, model_version: str
+) -> pa.Table:
+    """Lay out the scores table of a detector as rows of `scores`.
+
+    Raises:
+        TableError: A column is missing, a row has no time, or two rows share asset and time.
+    """
+    num_rows = scores.num_rows
+    given = {name: scores[name] for name in scores.column_names}
+    given.setdefault("asset", pa.repeat(DEFAULT_ASSET, num_rows))
+    given["model_name"] = pa.repeat(model_name, num_rows)
+    given["model_version"] = pa.repeat(model_version, num_rows)
+    missing = [name for name in (*SCORES.names, "contribution") if name not in given]
+    if missing:
+        raise TableError(
+            f"Cannot write scores: expected the columns of a detector's scores, got none named "
+            f"{', '.join(map(repr, missing))}. Pass what Detector.score returns."
+        )
+    table = pa.table({item.name: given[item.name].cast(item.type) for item in SCORES})
+    _check_keys(table)
+    table = table.append_column("date", table["timestamp"].cast(pa.date32()))
+    return table.append_column("contribution", rename_fields(given["contribution"], columns))
+
+
+def alerts_to_table(
+    events: Sequence[AlertEvent], *, model_name: str, model_version: str
+) -> pa.Table:
+    """Lay out alert events as rows of `alerts`; all are open."""
+    rows = [
+        {
+            "alert_id": event.alert_id,
+            "asset": event.asset,
+            "model_name": model_name,
+            "model_version": model_version,
+            "start": event.start_us,
+            "end": event.end_us,
+            "peak": event.peak_us,
+            "peak_score": event.peak_score,
+            "threshold": event.threshold,
+            "num_steps": event.num_steps,
+            "severity": event.severity,
+            "status": "open",
+            "top_sensors": list(event.top_sensors),
+            "top_shares": list(event.top_shares),
+        }
+        for event in events
+    ]
+    return pa.Table.from_pylist(rows, schema=ALERTS)
+
+
+def rename_fields(column: pa.ChunkedArray, names: Mapping[str, str]) -> pa.ChunkedArray:
+    """Return a struct column with its fields renamed; names not mapped stay."""
+    array = pa.chunked_array([column]) if isinstance(column, pa.Array) else column
+    fields = [item.with_name(names.get(item.name, item.name)) for item in array.type]
+    renamed = [
+        pa.StructArray.from_arrays(
+            [chunk.field(i) for i in range(len(fields))], fields=fields, mask=chunk.is_null()
+        )
+        for chunk in array.chunks
+    ]
+    return pa.chunked_array(renamed, type=pa.struct(fields))
+
+
+def _check_keys(table: pa.Table) -> None:
+    times = pc.fill_null(table["timestamp"].cast(pa.int64()), NO_TIME).to_numpy()
+    if NO_TIME in times:
+        raise TableError(
+            "Cannot write scores: expected a time in each row, got rows without. Leave out rows "
+            "that have no timestamp."
+        )
+    codes = table["asset"].combine_chunks().dictionary_encode().indices.to_numpy()
+    order = np.lexsort((times, codes))
+    if np.any((np.diff(times[order]) == 0) & (np.diff(codes[order]) == 0)):
+        raise TableError(
+            "Cannot write scores: expected one row per asset and time, got several. Leave out "
+            "duplicates."
+        )

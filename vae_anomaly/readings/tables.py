@@ -1,0 +1,341 @@
+"""The lake: readings, quarantine, ledger, scores and alerts as Delta tables under one root."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pa_fs
+
+from vae_anomaly.domain import AlertEvent, Contract, Readings
+from vae_anomaly.errors import TableError
+from vae_anomaly.readings import delta
+from vae_anomaly.readings.contract import contract_from_dict, contract_to_dict
+from vae_anomaly.readings.layout import (
+    ALERTS,
+    LEDGER,
+    PARTITIONS,
+    QUARANTINE,
+    SCORES,
+    alerts_to_table,
+    name_columns,
+    readings_to_table,
+    rename_fields,
+    scores_to_table,
+)
+from vae_anomaly.readings.selection import Selection
+
+CONTRACT_FILE = "contract.json"
+
+SCORE_KEYS = ("asset", "date", "timestamp", "model_name", "model_version")
+
+UNUSABLE_CHARACTERS = frozenset("%[]\\^|")
+"""delta-rs cannot open local paths with these in them."""
+
+
+@dataclass(frozen=True)
+class TableCounts:
+    """Rows in each table of the lake."""
+
+    readings: int
+    quarantine: int
+    ledger: int
+    scores: int
+    alerts: int
+
+
+@final
+class Lake:
+    """Tables under one root, on disk or in an object store; any engine reads them.
+
+    Every write is one atomic commit. Writes that take a `commit_id` happen once: the same id
+    again does nothing. Tables come into being with their first write; until then they are
+    empty, but for `readings`, which cannot be read before its sensors are known.
+
+    Attributes:
+        root: Folder or object-store address, without a slash at its end.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = _check_root(root)
+
+    def uri(self, table: str) -> str:
+        """Return where a table lies."""
+        return f"{self.root}/{table}"
+
+    def read_contract(self) -> Contract | None:
+        """Return the contract that the readings keep, None before the first ingest.
+
+        Raises:
+            TableError: It cannot be read.
+            ContractError: The file does not hold a contract.
+        """
+        filesystem, path = self._contract_file()
+        with delta.explain_table_errors("read", f"{self.root}/{CONTRACT_FILE}"):
+            if filesystem.get_file_info(path).type == pa_fs.FileType.NotFound:
+                return None
+            with filesystem.open_input_stream(path) as stream:
+                content = json.loads(stream.read())
+        return contract_from_dict(content)
+
+    def write_contract(self, contract: Contract) -> None:
+        """Write down the contract, in one step.
+
+        Raises:
+            TableError: It cannot be written.
+        """
+        filesystem, path = self._contract_file()
+        content = json.dumps(contract_to_dict(contract), ensure_ascii=False, indent=2) + "\n"
+        with delta.explain_table_errors("write", f"{self.root}/{CONTRACT_FILE}"):
+            if isinstance(filesystem, pa_fs.LocalFileSystem):
+                filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+            with filesystem.open_output_stream(path + ".tmp") as stream:
+                stream.write(content.encode())
+            filesystem.move(path + ".tmp", path)
+
+    def append_readings(
+        self, readings: Readings, *, source: str, batch: str, commit_id: str
+    ) -> bool:
+        """Append usable readings.
+
+        Args:
+            readings: Rows with asset and time, each key new to the table.
+            source: File they come from.
+            batch: Name of the delivery.
+            commit_id: Name of the commit.
+
+        Returns:
+            Whether anything was written.
+        """
+        columns = name_columns(self._require_contract("write").sensor_names)
+        table = readings_to_table(readings, columns=columns, source=source, batch=batch)
+        return delta.append_once(
+            self.uri("readings"), table, commit_id=commit_id, partition_by=PARTITIONS
+        )
+
+    def append_quarantine(self, rows: Sequence[Mapping[str, Any]], *, commit_id: str) -> bool:
+        """Append rows of the schema `layout.QUARANTINE`; return whether anything was written."""
+        table = pa.Table.from_pylist(list(rows), schema=QUARANTINE)
+        return delta.append_once(self.uri("quarantine"), table, commit_id=commit_id)
+
+    def append_ledger(self, rows: Sequence[Mapping[str, Any]], *, commit_id: str) -> bool:
+        """Append rows of the schema `layout.LEDGER`; return whether anything was written."""
+        table = pa.Table.from_pylist(list(rows), schema=LEDGER)
+        return delta.append_once(self.uri("ledger"), table, commit_id=commit_id)
+
+    def read_readings(
+        self,
+        *,
+        assets: Sequence[str] | None = None,
+        start_us: int | None = None,
+        end_us: int | None = None,
+        version: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Read readings of `[start_us, end_us)`.
+
+        Args:
+            assets: Assets wanted, None for all.
+            start_us: First time, microseconds since 1970, None from the beginning.
+            end_us: Time after the last, None to the end.
+            version: Version of the table, None for the newest.
+            columns: What to read beside asset and timestamp, None for all sensors. `_source`
+                and `_batch` say where a row came from.
+
+        Returns:
+            asset, timestamp and the columns, sorted by asset and timestamp.
+
+        Raises:
+            TableError: There is no such table or version.
+        """
+        names = name_columns(self._require_contract("read").sensor_names)
+        wanted = tuple(names) if columns is None else tuple(columns)
+        table = delta.read_table(
+            self.uri("readings"),
+            columns=["asset", "timestamp", *(names.get(name, name) for name in wanted)],
+            selection=Selection(assets, start_us, end_us),
+            version=version,
+        )
+        return _sorted(table.rename_columns(["asset", "timestamp", *wanted]))
+
+    def has_readings(self) -> bool:
+        """Whether there are readings yet."""
+        return delta.has_table(self.uri("readings"))
+
+    def readings_version(self) -> int | None:
+        """Return the newest version of `readings`, None before the first."""
+        return delta.table_version(self.uri("readings"))
+
+    def read_quarantine(self) -> pa.Table:
+        """Return the quarantined rows, sorted by source and row."""
+        return self._read("quarantine", QUARANTINE, sort_by=("source", "row", "reason"))
+
+    def read_ledger(self) -> pa.Table:
+        """Return the ledger, sorted by source."""
+        return self._read("ledger", LEDGER, sort_by=("source", "content_hash", "status"))
+
+    def write_scores(self, scores: pa.Table, *, model_name: str, model_version: str) -> None:
+        """Write scores; those of the same asset, time and model version are replaced.
+
+        Args:
+            scores: What `Detector.score` returns; each asset and time once.
+            model_name: Registered model.
+            model_version: Its version.
+
+        Raises:
+            TableError: The scores are not in order, or the table cannot be written.
+        """
+        table = scores_to_table(
+            scores,
+            columns=self._score_columns(),
+            model_name=model_name,
+            model_version=model_version,
+        )
+        uri = self.uri("scores")
+        if table.num_rows and self._has_scores_between(table):
+            delta.upsert(uri, table, keys=SCORE_KEYS)
+        else:
+            delta.append_once(uri, table, partition_by=PARTITIONS)
+
+    def read_scores(
+        self,
+        *,
+        assets: Sequence[str] | None = None,
+        start_us: int | None = None,
+        end_us: int | None = None,
+        model_version: str | None = None,
+    ) -> pa.Table:
+        """Read scores of `[start_us, end_us)`.
+
+        Args:
+            assets: Assets wanted, None for all.
+            start_us: First time, microseconds since 1970, None from the beginning.
+            end_us: Time after the last, None to the end.
+            model_version: Model version wanted, None for all.
+
+        Returns:
+            The columns of `layout.SCORES` and `contribution`, sorted by asset, timestamp and
+            model version. Without any scores yet, no rows and no `contribution`.
+        """
+        uri = self.uri("scores")
+        if not delta.has_table(uri):
+            return SCORES.empty_table()
+        table = delta.read_table(
+            uri,
+            columns=[*SCORES.names, "contribution"],
+            selection=Selection(assets, start_us, end_us, model_version=model_version),
+        )
+        sensors = {column: sensor for sensor, column in self._score_columns().items()}
+        contribution = rename_fields(table["contribution"], sensors)
+        table = table.set_column(len(SCORES), "contribution", contribution)
+        return _sorted(table, "asset", "timestamp", "model_version")
+
+    def write_alerts(
+        self, events: Sequence[AlertEvent], *, model_name: str, model_version: str
+    ) -> int:
+        """Write alert events; one of the same id is replaced, but keeps its status.
+
+        Args:
+            events: Alert events, each id once.
+            model_name: Registered model.
+            model_version: Its version.
+
+        Returns:
+            How many were new or changed; nothing is written where none is.
+
+        Raises:
+            TableError: The table cannot be written.
+        """
+        table = alerts_to_table(events, model_name=model_name, model_version=model_version)
+        uri = self.uri("alerts")
+        if not delta.has_table(uri):
+            delta.append_once(uri, table)
+            return len(events)
+        known = {row["alert_id"]: row for row in self.read_alerts().to_pylist()}
+        changed = [
+            row
+            for row in table.to_pylist()
+            if row != {**known.get(row["alert_id"], {}), "status": row["status"]}
+        ]
+        if changed:
+            rows = pa.Table.from_pylist(changed, schema=ALERTS)
+            delta.upsert(uri, rows, keys=("alert_id",), keep=("status",))
+        return len(changed)
+
+    def read_alerts(self) -> pa.Table:
+        """Return the alert events, sorted by start."""
+        return self._read("alerts", ALERTS, sort_by=("start", "alert_id"))
+
+    def counts(self) -> TableCounts:
+        """Count the rows of each table."""
+        return TableCounts(
+            **{field.name: delta.count_rows(self.uri(field.name)) for field in fields(TableCounts)}
+        )
+
+    def _read(self, name: str, schema: pa.Schema, *, sort_by: Sequence[str]) -> pa.Table:
+        uri = self.uri(name)
+        if not delta.has_table(uri):
+            return schema.empty_table()
+        return _sorted(delta.read_table(uri, columns=schema.names), *sort_by)
+
+    def _has_scores_between(self, table: pa.Table) -> bool:
+        """Whether there are scores of the same model version in the span of these."""
+        uri = self.uri("scores")
+        if not delta.has_table(uri):
+            return False
+        span = pc.min_max(table["timestamp"].cast(pa.int64())).as_py()
+        selection = Selection(
+            assets=pc.unique(table["asset"]).to_pylist(),
+            start_us=span["min"],
+            end_us=span["max"] + 1,
+            model_name=table["model_name"][0].as_py(),
+            model_version=table["model_version"][0].as_py(),
+        )
+        found = delta.read_table(uri, columns=["timestamp"], selection=selection)
+        return bool(found.num_rows)
+
+    def _score_columns(self) -> dict[str, str]:
+        contract = self.read_contract()
+        return name_columns(contract.sensor_names) if contract is not None else {}
+
+    def _require_contract(self, verb: str) -> Contract:
+        contract = self.read_contract()
+        if contract is None:
+            raise TableError(
+                f"Cannot {verb} table '{self.uri('readings')}': expected a contract in "
+                f"'{self.root}/{CONTRACT_FILE}', got none. Ingest readings first, or check the "
+                "root of the lake in the settings."
+            )
+        return contract
+
+    def _contract_file(self) -> tuple[pa_fs.FileSystem, str]:
+        address = f"{self.root}/{CONTRACT_FILE}"
+        if "://" not in address:
+            return pa_fs.LocalFileSystem(), address
+        with delta.explain_table_errors("open", address):
+            filesystem, path = pa_fs.FileSystem.from_uri(address)
+        return filesystem, path
+
+
+def _check_root(root: str | Path) -> str:
+    text = str(root)
+    if "://" in text:
+        return text.rstrip("/")
+    path = Path(text).expanduser().as_posix()
+    unusable = sorted(UNUSABLE_CHARACTERS & set(path))
+    if unusable or not path.isprintable():
+        raise TableError(
+            f"Cannot keep tables in {path!r}: expected a path without any of "
+            f"{' '.join(sorted(UNUSABLE_CHARACTERS))} or control characters, got "
+            f"{' '.join(unusable) or 'one'}. Choose another root of the lake in the settings."
+        )
+    return path
+
+
+def _sorted(table: pa.Table, *keys: str) -> pa.Table:
+    return table.sort_by([(key, "ascending") for key in keys or ("asset", "timestamp")])
