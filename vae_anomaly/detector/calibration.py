@@ -147,9 +147,7 @@ def effective_sample_size(score: FloatArray) -> float:
     return float(min(max(num / max(2.0 * kept.sum() - 1.0, 1.0), 1.0), num))
 
 
-def _calibrate_step_rate(
-    held_out: HeldOut, rules: AlertRules, rate: float
-) -> Calibration:
+def _calibrate_step_rate(held_out: HeldOut, rules: AlertRules, rate: float) -> Calibration:
     from scipy import stats
 
     num = len(held_out.score)
@@ -221,9 +219,7 @@ def _candidates(score: FloatArray) -> Sequence[float]:
 
 
 def _count_events(held_out: HeldOut, rules: AlertRules, threshold: float) -> int:
-    return len(
-        find_spans(held_out.timestamps, held_out.score, threshold=threshold, rules=rules)
-    )
+    return len(find_spans(held_out.timestamps, held_out.score, threshold=threshold, rules=rules))
 
 
 def _empirical_threshold(held_out: HeldOut, rules: AlertRules, allowed: float) -> float:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from vae_anomaly.config import DetectorConfig
-from vae_anomaly.detector.alerts import ScoreTrace, make_alert_events
+from vae_anomaly.detector.alerts import make_alert_events
 from vae_anomaly.detector.fitting import FittedDetector, fit_detector, make_alert_rules
 from vae_anomaly.detector.record import DetectorRecord
 from vae_anomaly.detector.scoring import RowScores, score_rows
 from vae_anomaly.detector.storage import Stored, make_golden, read_folder, write_folder
-from vae_anomaly.detector.table import make_score_table
+from vae_anomaly.detector.table import make_score_table, read_traces
 from vae_anomaly.domain import AlertEvent, CheckedReadings, Contract, FloatArray
 from vae_anomaly.model.density import Density
 from vae_anomaly.readings.check import check_readings
@@ -170,13 +170,40 @@ class Detector:
             Scores, expectations and alert events.
         """
         checked, rows = self._score(readings)
+        scores = make_score_table(checked, rows)
         return Examination(
             checked=checked,
-            scores=make_score_table(checked, rows),
+            scores=scores,
             mean=rows.mean,
             sigma=rows.sigma,
-            events=self._find_events(checked, rows, model_name),
+            events=self.find_events(scores, model_name=model_name),
         )
+
+    def find_events(
+        self, scores: pa.Table, *, model_name: str = DEFAULT_MODEL_NAME
+    ) -> tuple[AlertEvent, ...]:
+        """Turn scores of this detector into alert events.
+
+        Args:
+            scores: A scores table, rows in any order; equal rows count once.
+            model_name: Name that enters the identity of the alerts.
+
+        Returns:
+            The events in order of asset and time.
+        """
+        normal = np.array(self._record.normal_contribution)
+        rules = make_alert_rules(self._record.config, self.contract.period_s)
+        events: list[AlertEvent] = []
+        for asset, trace in read_traces(scores, self.contract, normal=normal):
+            events += make_alert_events(
+                trace,
+                asset=asset,
+                model_name=model_name,
+                sensors=self.contract.sensor_names,
+                threshold=self._record.calibration_of(asset).threshold,
+                rules=rules,
+            )
+        return tuple(events)
 
     @property
     def contract(self) -> Contract:
@@ -208,31 +235,5 @@ class Detector:
 
     def _score(self, readings: RawSource) -> tuple[CheckedReadings, RowScores]:
         config = self._record.config.readings
-        checked = check_readings(
-            readings, config=config, contract=self.contract, purpose="score"
-        )
+        checked = check_readings(readings, config=config, contract=self.contract, purpose="score")
         return checked, score_rows(checked, self._density, self._record)
-
-    def _find_events(
-        self, checked: CheckedReadings, rows: RowScores, model_name: str
-    ) -> tuple[AlertEvent, ...]:
-        readings = checked.readings
-        rules = make_alert_rules(self._record.config, self.contract.period_s)
-        normal = np.array(self._record.normal_contribution)
-        events: list[AlertEvent] = []
-        usable = (checked.problems == "") & np.isfinite(rows.score)
-        for code, asset in enumerate(readings.asset_names):
-            mine = np.flatnonzero(usable & (readings.asset_codes == code))
-            mine = mine[np.argsort(readings.timestamps[mine], kind="stable")]
-            trace = ScoreTrace(
-                readings.timestamps[mine], rows.score[mine], rows.contribution[mine] - normal
-            )
-            events += make_alert_events(
-                trace,
-                asset=asset,
-                model_name=model_name,
-                sensors=self.contract.sensor_names,
-                threshold=self._record.calibration_of(asset).threshold,
-                rules=rules,
-            )
-        return tuple(events)

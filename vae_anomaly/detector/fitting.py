@@ -127,7 +127,7 @@ def fit_detector(
     )
     return FittedDetector(
         fitted.density,
-        _make_record(fit_part, held_part, held, fitted, profiles, config=config, seed=seed),
+        _make_record(_Outcome(fit_part, held_part, held, fitted, profiles, config), seed=seed),
     )
 
 
@@ -191,17 +191,23 @@ def _require_steps(fit: Part, held: Part, rules: AlertRules, config: DetectorCon
         )
 
 
-def _make_record(
-    fit: Part,
-    held_part: Part,
-    held: StepEnergy,
-    fitted: FittedDensity,
-    profiles: tuple[SensorProfile, ...],
-    *,
-    config: DetectorConfig,
-    seed: int,
-) -> DetectorRecord:
+@dataclass(frozen=True)
+class _Outcome:
+    """What a fit leaves to be judged and written down."""
+
+    fit: Part
+    held_part: Part
+    held: StepEnergy
+    fitted: FittedDensity
+    profiles: tuple[SensorProfile, ...]
+    config: DetectorConfig
+
+
+def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
     import keras
+
+    fit, held_part, held = outcome.fit, outcome.held_part, outcome.held
+    fitted, profiles, config = outcome.fitted, outcome.profiles, outcome.config
 
     scorable = ~np.isnan(held.energy)
     normal_level = float(np.median(held.energy[scorable])) if scorable.any() else 0.0
@@ -227,7 +233,7 @@ def _make_record(
         ),
         calibrations=calibrations,
         fallback=min(calibrations, key=lambda asset: calibrations[asset].threshold),
-        health=_judge(held_part, held, fitted, profiles, baseline=baseline, config=config),
+        health=_judge(outcome, baseline),
         baseline={
             "pca_nll_nats": baseline.pca_nll,
             "vae_nll_nats": baseline.vae_nll,
@@ -276,27 +282,16 @@ def _calibrate_assets(
     return calibrations
 
 
-def _judge(
-    part: Part,
-    held: StepEnergy,
-    fitted: FittedDensity,
-    profiles: tuple[SensorProfile, ...],
-    *,
-    baseline: BaselineFit,
-    config: DetectorConfig,
-) -> tuple[HealthCheck, ...]:
-    roles = fitted.density.roles
+def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
+    roles = outcome.fitted.density.roles
     modelled = list(roles.modelled)
     scale = np.exp(np.array(roles.log_scale))
-    steps = np.array([profiles[i].step for i in modelled])
-    floor = np.maximum(config.model.floor_fraction * scale, steps / np.sqrt(12))
-    return check_health(
-        HeldOutFit(
-            part.values[:, modelled],
-            held.scores.mean[:, modelled],
-            held.scores.sigma[:, modelled],
-            floor,
-        ),
-        baseline,
-        active_units=fitted.curves.active_units[-1],
+    steps = np.array([outcome.profiles[i].step for i in modelled])
+    scores = outcome.held.scores
+    fit = HeldOutFit(
+        outcome.held_part.values[:, modelled],
+        scores.mean[:, modelled],
+        scores.sigma[:, modelled],
+        np.maximum(outcome.config.model.floor_fraction * scale, steps / np.sqrt(12)),
     )
+    return check_health(fit, baseline, active_units=outcome.fitted.curves.active_units[-1])

@@ -81,8 +81,8 @@ def check_health(
             "median_r_squared",
             _median_r_squared(fit),
             "",
-            True,
-            "Share of a sensor's held-out variance that the mean explains, median over sensors.",
+            passed=True,
+            meaning="Share of a sensor's held-out variance that the mean explains, median over sensors.",
         ),
         HealthCheck(
             "gain_over_pca_nats",

@@ -95,9 +95,7 @@ def score_steps(
     return StepEnergy(steps, scores, np.where(enough & finite, energy, np.nan), reason)
 
 
-def score_rows(
-    checked: CheckedReadings, density: Density, record: DetectorRecord
-) -> RowScores:
+def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecord) -> RowScores:
     """Score every row of checked readings.
 
     Args:
@@ -115,9 +113,7 @@ def score_rows(
         period_s=record.contract.period_s,
         gap_steps=record.config.readings.gap_steps,
     )
-    scored = score_steps(
-        readings, steps, density, min_observed_share=settings.min_observed_share
-    )
+    scored = score_steps(readings, steps, density, min_observed_share=settings.min_observed_share)
     score = smooth(
         scored.energy,
         steps.segment_start,

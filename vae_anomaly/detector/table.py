@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vae_anomaly.detector.alerts import ScoreTrace
 from vae_anomaly.detector.scoring import RowScores
-from vae_anomaly.domain import NO_TIME, CheckedReadings, FloatArray, Readings
+from vae_anomaly.domain import (
+    DEFAULT_ASSET,
+    NO_TIME,
+    CheckedReadings,
+    Contract,
+    FloatArray,
+    Readings,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,6 +52,37 @@ def make_score_table(checked: CheckedReadings, rows: RowScores) -> pa.Table:
         "contribution": pa.StructArray.from_arrays(shares, names=list(contract.sensor_names)),
     }
     return pa.table(columns)
+
+
+def read_traces(
+    scores: pa.Table, contract: Contract, *, normal: FloatArray
+) -> Iterator[tuple[str, ScoreTrace]]:
+    """Give each asset's scored steps in order of time; equal times count once.
+
+    Args:
+        scores: A scores table, rows in any order.
+        contract: Names of time, asset and sensors.
+        normal: Normal contribution of each sensor, in nats. Shape `(sensors,)`.
+
+    Returns:
+        Name and trace of one asset after the other, by name.
+    """
+    import pyarrow.compute as pc
+
+    scores = scores.filter(pc.is_valid(scores["score"]))
+    times = scores[contract.timestamp].cast("int64").to_numpy()
+    score = scores["score"].to_numpy()
+    struct = scores["contribution"].combine_chunks()
+    shares = [struct.field(name).to_numpy(zero_copy_only=False) for name in contract.sensor_names]
+    excess = np.stack(shares, axis=1) - normal
+    assets = np.full(len(times), DEFAULT_ASSET, dtype=object)
+    if contract.asset is not None:
+        assets = scores[contract.asset].to_numpy(zero_copy_only=False)
+    for asset in sorted(set(assets)):
+        mine = np.flatnonzero(assets == asset)
+        _, first = np.unique(times[mine], return_index=True)
+        rows = mine[first]
+        yield asset, ScoreTrace(times[rows], score[rows], excess[rows])
 
 
 def make_time_column(readings: Readings) -> pa.Array:

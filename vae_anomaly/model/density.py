@@ -77,7 +77,8 @@ class StepScores:
     @property
     def nll(self) -> FloatArray:
         """Nats per step: the contributions and the KL term, added up. Shape `(steps,)`."""
-        return self.contribution.sum(axis=1) + self.kl
+        total: FloatArray = self.contribution.sum(axis=1) + self.kl
+        return total
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,12 @@ def fit_density(
     Raises:
         TrainingError: No sensor moves, or training met too many non-finite steps.
     """
-    from vae_anomaly.model.training import TrainingPlan, TrainingRows, count_training_steps, fit_vae
+    from vae_anomaly.model.training import (
+        TrainingPlan,
+        TrainingRows,
+        count_training_steps,
+        fit_vae,
+    )
     from vae_anomaly.model.vae import VAE
 
     modelled, constant, empty = _assign_roles(profiles)
@@ -242,9 +248,7 @@ def fit_density(
         max_skipped_share=settings.max_skipped_share,
         seed=options.seed,
     )
-    rows = TrainingRows(
-        moving, segment_start, affine, np.maximum(settings.floor_fraction, floors)
-    )
+    rows = TrainingRows(moving, segment_start, affine, np.maximum(settings.floor_fraction, floors))
     fitted = fit_vae(
         vae,
         rows,
@@ -265,7 +269,7 @@ def fit_density(
         curves=fitted.curves,
         num_steps=fitted.num_steps,
         num_skipped=fitted.num_skipped,
-        latent=vae.settings["latent"],
+        latent=vae.latent,
     )
 
 

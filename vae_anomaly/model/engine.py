@@ -65,9 +65,7 @@ class OnnxEngine:
     def decode(self, values: FloatArray, observed: FloatArray) -> Decoded:
         """Decode windows without NaN."""
         feed = {"windows": values, "observed": observed.astype(np.float32)}
-        results = dict(
-            zip(self._outputs, self._session.run(self._outputs, feed), strict=True)
-        )
+        results = dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
         return _make_decoded(results)
 
 
@@ -109,7 +107,9 @@ def decode_windows(engine: Engine, windows: FloatArray) -> Decoded:
     """
     num_rows, window, channels = windows.shape
     chunk = chunk_rows(window * channels)
-    parts = [_decode_chunk(engine, windows[i : i + chunk], chunk) for i in range(0, num_rows, chunk)]
+    parts = [
+        _decode_chunk(engine, windows[i : i + chunk], chunk) for i in range(0, num_rows, chunk)
+    ]
     if not parts:
         none = np.empty((0, channels))
         return Decoded(none, np.empty(0), none, none)

@@ -33,13 +33,15 @@ class PPCA:
     def projection(self) -> FloatArray:
         """Posterior mean map A: z = A (x - mean). Shape `(latent, width)`."""
         signal = np.sum(self.loadings**2, axis=0) + self.noise_variance
-        return (self.loadings / signal).T
+        projection: FloatArray = (self.loadings / signal).T
+        return projection
 
     @property
     def latent_sigma(self) -> FloatArray:
         """Posterior standard deviation of z. Shape `(latent,)`."""
         signal = np.sum(self.loadings**2, axis=0) + self.noise_variance
-        return np.sqrt(self.noise_variance / signal)
+        sigma: FloatArray = np.sqrt(self.noise_variance / signal)
+        return sigma
 
     def nll(self, scaled: FloatArray) -> FloatArray:
         """Return the exact NLL per row, in nats of the scaled unit.
@@ -77,7 +79,7 @@ def choose_latent_size(scaled: FloatArray, *, explained_variance: float) -> int:
     eigenvalues = np.linalg.eigvalsh(standardised.T @ standardised)[::-1]
     shares = np.cumsum(eigenvalues) / max(float(eigenvalues.sum()), np.finfo(float).tiny)
     count = int(np.searchsorted(shares, explained_variance) + 1)
-    return min(max(count, LATENT_RANGE[0]), LATENT_RANGE[1], scaled.shape[1])
+    return min(max(count, LATENT_RANGE[0]), LATENT_RANGE[1], int(scaled.shape[1]))
 
 
 def fit_ppca(scaled: FloatArray, *, latent: int) -> PPCA:

@@ -164,12 +164,10 @@ def start_weights(vae: VAE, rows: TrainingRows) -> None:
     vae.affine.scale.assign(rows.affine.scale)
     vae.floor.assign(rows.floor)
     scaled = np.nan_to_num(rows.affine.apply(rows.values))
-    windows = gather_windows(
-        scaled, rows.segment_start, np.arange(len(scaled)), window=vae.window
-    )
+    windows = gather_windows(scaled, rows.segment_start, np.arange(len(scaled)), window=vae.window)
     flat = np.nan_to_num(windows.reshape(len(scaled), -1))
     if vae.linear:
-        _start_linear_paths(vae, fit_ppca(flat, latent=vae.settings["latent"]), flat)
+        _start_linear_paths(vae, fit_ppca(flat, latent=vae.latent), flat)
     else:
         _scale_kernel(vae.log_sigma, SIGMA_HEAD_GAIN)
         vae.log_sigma.bias.assign(np.log(np.maximum(flat.std(axis=0), MIN_RESIDUAL)))
@@ -212,7 +210,7 @@ def _scale_kernel(head: Any, gain: float) -> None:
     head.kernel.assign(head.kernel.value * gain)
 
 
-class ElboTrainer(keras.Model):  # type: ignore[misc]
+class ElboTrainer(keras.Model):
     """Trains a VAE on scaled windows (float32, NaN where missing) by the plain negative ELBO."""
 
     def __init__(self, vae: VAE) -> None:
@@ -265,9 +263,7 @@ class _Recorder:
         self.vae, self.held_out = vae, held_out
         self.num_rows = len(rows.values)
         sample = np.linspace(0, self.num_rows - 1, MAX_CURVE_ROWS).astype(np.int64)
-        self.sample = gather_windows(
-            rows.values, rows.segment_start, sample, window=vae.window
-        )
+        self.sample = gather_windows(rows.values, rows.segment_start, sample, window=vae.window)
         self.log_scale = np.log(np.abs(rows.affine.scale))
         self.points: list[tuple[int, float, float, float, int]] = []
 

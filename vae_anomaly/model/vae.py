@@ -79,7 +79,7 @@ class VAE(keras.Model):
         seed: Seed of the initial weights and of the sampling.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - plain constructor values, as Keras saves them
         self,
         channels: int,
         *,
@@ -103,7 +103,8 @@ class VAE(keras.Model):
             "linear": linear,
             "seed": seed,
         }
-        self.channels, self.window, self.linear = channels, window, linear
+        self.channels, self.window, self.latent = channels, window, latent
+        self.linear = linear
         width = channels * window
         seeds = iter(np.random.SeedSequence(seed).generate_state(2 * layers + 8).tolist())
 
@@ -130,16 +131,17 @@ class VAE(keras.Model):
 
     def build(self, input_shape: Any) -> None:
         """Create all weights; the width of the input is known from the settings."""
-        width, latent = self.channels * self.window, self.settings["latent"]
+        width, latent = self.channels * self.window, self.latent
         self.affine.build((None, self.window, self.channels))
         self.floor = self.add_weight(
             name="floor", shape=(self.channels,), initializer="ones", trainable=False
         )
         self.encoder_missing.build((None, width))
         for stack, size in ((self.encoder, width), (self.decoder, latent)):
-            for layer in stack:
-                layer.build((None, size))
-                size = layer.units
+            for layer, units in zip(
+                stack, [size, *(layer.units for layer in stack)], strict=False
+            ):
+                layer.build((None, units))
         for layer in (self.latent_mean, self.latent_scale):
             layer.build((None, self.encoder[-1].units))
         for layer in (self.mean, self.log_sigma):

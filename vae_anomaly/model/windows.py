@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vae_anomaly.domain import MICROSECONDS_PER_S, FloatArray, IntArray, Readings, TextArray
+from vae_anomaly.domain import MICROSECONDS_PER_S, IntArray, Readings, TextArray
+
+FloatT = TypeVar("FloatT", bound=np.floating)
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ def order_steps(
 
 
 def gather_windows(
-    values: FloatArray, segment_start: IntArray, steps: IntArray, *, window: int
-) -> FloatArray:
+    values: NDArray[FloatT], segment_start: IntArray, steps: IntArray, *, window: int
+) -> NDArray[FloatT]:
     """Collect the window that ends at each step; what lies before its segment is missing.
 
     Args:
@@ -71,9 +75,10 @@ def gather_windows(
         Windows, oldest step first, NaN before the segment. Shape `(rows, window, channels)`.
     """
     if window == 1:
-        return values[steps][:, None, :]
+        alone: NDArray[FloatT] = values[steps][:, None, :]
+        return alone
     index = steps[:, None] + np.arange(1 - window, 1)
     before = index < segment_start[steps][:, None]
-    windows: FloatArray = values[np.maximum(index, 0)]
+    windows: NDArray[FloatT] = values[np.maximum(index, 0)]
     windows[before] = np.nan
     return windows

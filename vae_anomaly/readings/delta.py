@@ -28,8 +28,6 @@ def explain_table_errors(verb: str, uri: str) -> Iterator[None]:
     """Turn whatever a Delta table raises into a `TableError` that names it."""
     try:
         yield
-    except TableError:
-        raise
     except TableNotFoundError:
         raise TableError(
             f"Cannot {verb} table '{uri}': expected a table, got none. Ingest readings first, "
@@ -170,7 +168,8 @@ def _lacks_fields(target: DeltaTable, table: pa.Table) -> bool:
     schema = _schema(target)
     return any(
         pa.types.is_struct(item.type)
-        and {part.name for part in item.type} - {part.name for part in schema.field(item.name).type}
+        and {part.name for part in item.type}
+        - {part.name for part in schema.field(item.name).type}
         for item in table.schema
     )
 

@@ -1,6 +1,6 @@
 import json
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -97,7 +97,9 @@ def test_bad_rows_go_to_quarantine_as_they_came(raw: Path, lake: Lake) -> None:
     first, second = lake.read_quarantine().to_pylist()
     assert (first["source"], first["row"], first["reason"]) == ("a.parquet", 1, "no_timestamp")
     assert first["rule"] == "a row needs a time"
-    assert first["first_seen"] == datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    assert first["first_seen"] == datetime.fromtimestamp(0, UTC) + timedelta(
+        microseconds=path.stat().st_mtime_ns // 1000
+    )
     assert json.loads(first["content"]) == {
         "timestamp": None,
         "flow": "inf",
