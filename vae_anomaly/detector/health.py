@@ -82,7 +82,7 @@ def check_health(
             _median_r_squared(fit),
             "",
             passed=True,
-            meaning="Share of a sensor's held-out variance that the mean explains, median over sensors.",
+            meaning="Held-out variance of a sensor that the mean explains, median over sensors.",
         ),
         HealthCheck(
             "gain_over_pca_nats",

@@ -137,7 +137,7 @@ def fit_vae(
         recorder.record(history.history, num_rows=done * plan.batch_rows)
         if progress:
             progress(done, num_steps)
-    num_skipped = int(keras.ops.convert_to_numpy(optimiser.skipped.value))
+    num_skipped = int(ops.convert_to_numpy(ops.copy(optimiser.skipped.value)))
     if num_skipped > plan.max_skipped_share * num_steps:
         raise TrainingError(
             f"Cannot train on these readings: expected at most "

@@ -1,0 +1,5 @@
+"""The command line: `vae-anomaly`."""
+
+from vae_anomaly.cli.app import main
+
+__all__ = ["main"]

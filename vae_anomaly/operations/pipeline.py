@@ -1,0 +1,49 @@
+"""The pipeline, step by step: raw files to readings, detector, scores, alert events and report.
+
+Each step is one call that can be made again at any time: what is done already is not done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vae_anomaly.config import PipelineConfig
+from vae_anomaly.operations.pipeline_report import make_pipeline_report
+from vae_anomaly.operations.pipeline_results import ReportResult, ScoreResult, TrainResult
+from vae_anomaly.operations.pipeline_score import score_readings
+from vae_anomaly.operations.pipeline_train import has_champion, train_detector
+from vae_anomaly.readings.ingest import IngestResult, ingest
+from vae_anomaly.readings.tables import Lake
+
+__all__ = [
+    "IngestResult",
+    "ReportResult",
+    "ScoreResult",
+    "TrainResult",
+    "has_champion",
+    "ingest_source",
+    "make_pipeline_report",
+    "score_readings",
+    "train_detector",
+]
+
+
+def ingest_source(
+    config: PipelineConfig, *, on_file: Callable[[str, int, int], None] | None = None
+) -> IngestResult:
+    """Take new raw files into the lake.
+
+    Args:
+        config: The pipeline.
+        on_file: Told after each file: its name, how many are done, how many there are.
+
+    Returns:
+        What was done; `num_new_files` is 0 where all files were known.
+
+    Raises:
+        ReadingsError: There are no files.
+        ContractError: The settings ask for other sensors than the lake holds.
+        TableError: The lake cannot be read or written.
+    """
+    lake = Lake(config.lake.root)
+    return ingest(config.source, lake, config=config.detector.readings, on_file=on_file)
