@@ -50,13 +50,20 @@ def print_table(table: Table) -> None:
     console.print(table)
 
 
-def make_table(title: str, columns: Sequence[str], *, right: Sequence[str] = ()) -> Table:
+def make_table(
+    title: str,
+    columns: Sequence[str],
+    *,
+    right: Sequence[str] = (),
+    whole: Sequence[str] = (),
+) -> Table:
     """Make an empty table that stays readable at 80 columns.
 
     Args:
         title: What it shows.
         columns: Headers.
         right: Those of them whose cells are aligned right.
+        whole: Those of them whose cells are not broken while others can be.
 
     Returns:
         The table; fill it with `add_row`.
@@ -70,10 +77,15 @@ def make_table(title: str, columns: Sequence[str], *, right: Sequence[str] = ())
         title_style="bold",
         box=box.SIMPLE_HEAD,
         show_edge=False,
-        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        table.add_column(
+            name,
+            justify="right" if name in right else "left",
+            overflow="fold",
+            no_wrap=name in whole or name in right,
+        )
     return table
 
 

@@ -2,9 +2,9 @@
 
 | symbol | name in code | shape | unit |
 |---|---|---|---|
-| x | `value` | `(..., channels)` | any |
-| mu | `mean` | `(..., channels)` | the unit of x |
-| sigma | `sigma` | `(..., channels)` | the unit of x |
+| (x - mu) / sigma | `residual` | `(..., channels)` | none |
+| log sigma | `log_sigma` | `(..., channels)` | log of the unit of x |
+| m, s | `mean`, `sigma` | `(rows, latent)` | none |
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ from keras import ops
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
 
-def gaussian_nll(value: Any, mean: Any, sigma: Any) -> Any:
+def gaussian_nll(residual: Any, log_sigma: Any) -> Any:
     """Negative log density of a Gaussian whose mean and scale are both decoded.
 
     (x - mu)^2 / (2 sigma^2) + log sigma + 0.5 log 2 pi
 
     Args:
-        value: Observed values.
-        mean: Decoded mean, same unit and shape.
-        sigma: Decoded standard deviation, same unit and shape, above 0.
+        residual: Standardised residual (x - mu) / sigma.
+        log_sigma: Log of sigma in the unit of x, same shape.
 
     Returns:
         Nats per value, higher is stranger; negative where the density exceeds 1.
@@ -33,7 +32,7 @@ def gaussian_nll(value: Any, mean: Any, sigma: Any) -> Any:
     Source:
         Kingma and Welling (2014), appendix C.2.
     """
-    return 0.5 * ops.square((value - mean) / sigma) + ops.log(sigma) + HALF_LOG_TWO_PI
+    return 0.5 * ops.square(residual) + log_sigma + HALF_LOG_TWO_PI
 
 
 def standard_normal_kl(mean: Any, sigma: Any) -> Any:

@@ -160,8 +160,7 @@ def start_weights(vae: VAE, rows: TrainingRows) -> None:
         vae: Built, with fresh weights.
         rows: The training rows.
     """
-    vae.affine.loc.assign(rows.affine.loc)
-    vae.affine.scale.assign(rows.affine.scale)
+    vae.affine.set_affine(rows.affine)
     vae.floor.assign(rows.floor)
     scaled = np.nan_to_num(rows.affine.apply(rows.values))
     windows = gather_windows(scaled, rows.segment_start, np.arange(len(scaled)), window=vae.window)

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from vae_anomaly.model.affine import Affine
 from vae_anomaly.model.likelihoods import gaussian_nll, standard_normal_kl
 
 MAX_SCALED = 1e4
@@ -44,6 +45,13 @@ class RawAffine(keras.layers.Layer):
         shape = (self.channels,)
         self.loc = self.add_weight(name="loc", shape=shape, initializer="zeros")
         self.scale = self.add_weight(name="scale", shape=shape, initializer="ones")
+        self.log_scale = self.add_weight(name="log_scale", shape=shape, initializer="zeros")
+
+    def set_affine(self, affine: Affine) -> None:
+        """Take location and signed scale; the log is kept too, exact in float64."""
+        self.loc.assign(affine.loc)
+        self.scale.assign(affine.scale)
+        self.log_scale.assign(np.log(np.abs(affine.scale)))
 
     def call(self, values: Any) -> Any:
         """Return (x - loc) / scale in float64."""
@@ -197,14 +205,18 @@ class VAE(keras.Model):
         """
         scaled, missing = self._prepare(values, observed)
         latent_mean, latent_sigma = self.encode(scaled, missing)
-        mean, sigma = self.decode(latent_mean)
+        scaled_mean, scaled_sigma = self.decode(latent_mean)
         start = self.channels * (self.window - 1)
-        mean = self.affine.invert(mean[:, start:])
-        sigma = ops.abs(self.affine.scale) * ops.cast(sigma[:, start:], "float64")
-        seen = ops.cast(observed[:, -1, :], "float64")
+        scaled_sigma = scaled_sigma[:, start:]
+        mean = self.affine.invert(scaled_mean[:, start:])
+        sigma = ops.abs(self.affine.scale) * ops.cast(scaled_sigma, "float64")
+        nll = gaussian_nll(
+            (values[:, -1, :] - mean) / sigma,
+            ops.cast(ops.log(scaled_sigma), "float64") + self.affine.log_scale,
+        )
         kl = standard_normal_kl(latent_mean, latent_sigma)
         return {
-            "contribution": seen * gaussian_nll(values[:, -1, :], mean, sigma),
+            "contribution": ops.cast(observed[:, -1, :], "float64") * nll,
             "kl": ops.cast(kl, "float64") / self.window,
             "mean": mean,
             "sigma": sigma,
@@ -224,7 +236,7 @@ class VAE(keras.Model):
         latent_mean, latent_sigma = self.encode(scaled, missing)
         noise = keras.random.normal(ops.shape(latent_mean), seed=self.sampler, dtype="float32")
         mean, sigma = self.decode(latent_mean + latent_sigma * noise)
-        nll = (1.0 - missing) * gaussian_nll(scaled, mean, sigma)
+        nll = (1.0 - missing) * gaussian_nll((scaled - mean) / sigma, ops.log(sigma))
         return ops.sum(nll, axis=-1), standard_normal_kl(latent_mean, latent_sigma)
 
     def get_config(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ class TrainResult:
         is_champion: Whether it is the champion now.
         decision: Why it is, or is not, in words.
         num_rows: Readings in the training period.
+        num_assets: Assets that they are from.
         readings_version: Version of the table of readings.
         calibrations: Threshold of each asset; empty where skipped.
         health: Figures of its health; empty where skipped.
@@ -32,6 +33,7 @@ class TrainResult:
     is_champion: bool
     decision: str
     num_rows: int
+    num_assets: int
     readings_version: int
     calibrations: dict[str, Calibration] = field(default_factory=dict)
     health: tuple[HealthCheck, ...] = ()

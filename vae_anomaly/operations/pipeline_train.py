@@ -2,19 +2,200 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from vae_anomaly.config import PipelineConfig
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vae_anomaly import __version__
+from vae_anomaly.config import DetectorConfig, PipelineConfig, TrainingPeriod
+from vae_anomaly.domain import Contract
+from vae_anomaly.errors import ConfigError, TrainingError
 from vae_anomaly.operations.pipeline_results import TrainResult
+from vae_anomaly.operations.pipeline_tables import (
+    ASSET,
+    name_as_raw,
+    open_lake,
+    parse_time,
+    to_microseconds,
+)
+from vae_anomaly.operations.registry import CHAMPION, DECISION_TAG, ModelVersion, open_registry
+from vae_anomaly.readings.tables import Lake
+
+if TYPE_CHECKING:
+    from vae_anomaly.detector.detector import Detector
+
+logger = logging.getLogger(__name__)
+
+FINGERPRINT_TAG = "fingerprint"
+"""Version tag: hash of the training readings, the settings and the seed."""
 
 
 def train_detector(
     config: PipelineConfig, *, progress: Callable[[int, int], None] | None = None
 ) -> TrainResult:
-    """Fit a detector to the readings of the training period and register it."""
-    raise NotImplementedError
+    """Fit a detector to the readings of the training period and register it.
+
+    The same readings, settings and seed give the same detector. So where the registry holds it
+    already, nothing is done.
+
+    Args:
+        config: The pipeline.
+        progress: Called with optimiser steps done and in all.
+
+    Returns:
+        The model version and what its thresholds promise.
+
+    Raises:
+        TableError: Nothing was ingested yet, or the lake cannot be read.
+        TrainingError: There are too few readings in the training period.
+        CalibrationError: The held-out part cannot carry the alert rate asked for.
+        RegistryError: The registry cannot be reached.
+    """
+    lake, readings_version = open_lake(config, verb="train a detector")
+    table = _read_training(lake, config.training, version=readings_version)
+    fingerprint = fingerprint_training(table, config.detector, seed=config.seed)
+    registry = open_registry(config.registry)
+    found = registry.find_by_tag(FINGERPRINT_TAG, fingerprint)
+    if found is not None:
+        logger.info("version %s was trained on these readings before", found.version)
+        return _make_result(found, table, readings_version=readings_version)
+    detector = _fit(lake, table, config, progress=progress)
+    tags = _make_tags(config.training, fingerprint, readings_version=readings_version)
+    version = registry.register(detector, tags=tags)
+    logger.info("registered version %s of %s", version.version, version.model_name)
+    return _make_result(version, table, readings_version=readings_version, detector=detector)
 
 
 def has_champion(config: PipelineConfig) -> bool:
-    """Whether the registry holds a champion."""
-    raise NotImplementedError
+    """Whether the registry holds a champion.
+
+    Args:
+        config: The pipeline.
+
+    Raises:
+        RegistryError: The registry cannot be reached.
+    """
+    versions = open_registry(config.registry).list_versions()
+    return any(CHAMPION in version.aliases for version in versions)
+
+
+def fingerprint_training(table: pa.Table, config: DetectorConfig, *, seed: int) -> str:
+    """Return a hash of all that a detector comes from.
+
+    Args:
+        table: The training readings, sorted by asset and time: however they arrived, they give
+            the same hash.
+        config: Settings of the fit.
+        seed: Its seed.
+
+    Returns:
+        SHA-256 in hexadecimal.
+    """
+    assets = table[ASSET].combine_chunks().dictionary_encode()
+    digest = hashlib.sha256()
+    for text in (
+        __version__,
+        config.model_dump_json(),
+        str(seed),
+        *assets.dictionary.to_pylist(),
+        *table.column_names,
+    ):
+        digest.update(text.encode() + b"\0")
+    digest.update(assets.indices.to_numpy().tobytes())
+    digest.update(to_microseconds(table).tobytes())
+    for name in table.column_names[2:]:
+        digest.update(table[name].to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read_training(lake: Lake, period: TrainingPeriod, *, version: int) -> pa.Table:
+    start_us = parse_time(period.start, setting="training.start")
+    end_us = parse_time(period.end, setting="training.end")
+    if start_us is not None and end_us is not None and start_us >= end_us:
+        raise ConfigError(
+            "Cannot train a detector: expected training.start before training.end, got "
+            f"'{period.start}' and '{period.end}'. Correct them in pipeline.toml."
+        )
+    table = lake.read_readings(start_us=start_us, end_us=end_us, version=version)
+    if table.num_rows == 0:
+        raise TrainingError(
+            "Cannot train a detector: expected readings in the training period from "
+            f"'{period.start or 'the first'}' to '{period.end or 'the last'}', got none. Correct "
+            "the period in pipeline.toml, or ingest the files that hold it."
+        )
+    return table
+
+
+def _fit(
+    lake: Lake,
+    table: pa.Table,
+    config: PipelineConfig,
+    *,
+    progress: Callable[[int, int], None] | None,
+) -> Detector:
+    from vae_anomaly.detector.detector import Detector  # noqa: PLC0415
+
+    contract = lake.read_contract()
+    if contract is None:  # readings without it cannot be read, so that they were none
+        raise TrainingError("Cannot train a detector: the lake has no contract.")
+    readings = config.detector.readings
+    asset = contract.asset or readings.asset
+    settings = readings.model_copy(
+        update={
+            "timestamp": contract.timestamp,
+            "asset": asset,
+            "sensors": contract.sensor_names,
+            "ignore": (),
+            "units": _units(contract) | readings.units,
+            "period_s": contract.period_s,
+        }
+    )
+    return Detector.fit(
+        name_as_raw(table, contract, asset=asset),
+        config=config.detector.model_copy(update={"readings": settings}),
+        seed=config.seed,
+        progress=progress,
+    )
+
+
+def _units(contract: Contract) -> dict[str, str]:
+    return {sensor.name: sensor.unit for sensor in contract.sensors if sensor.unit is not None}
+
+
+def _make_tags(
+    period: TrainingPeriod, fingerprint: str, *, readings_version: int
+) -> Mapping[str, str]:
+    return {
+        FINGERPRINT_TAG: fingerprint,
+        "readings_version": str(readings_version),
+        "training_start": period.start,
+        "training_end": period.end,
+    }
+
+
+def _make_result(
+    version: ModelVersion,
+    table: pa.Table,
+    *,
+    readings_version: int,
+    detector: Detector | None = None,
+) -> TrainResult:
+    record = detector.record if detector is not None else None
+    return TrainResult(
+        model_name=version.model_name,
+        model_version=version.version,
+        run_id=version.run_id,
+        is_champion=CHAMPION in version.aliases,
+        decision=version.tags.get(DECISION_TAG, ""),
+        num_rows=table.num_rows,
+        num_assets=len(pc.unique(table[ASSET])),
+        readings_version=readings_version,
+        calibrations=record.calibrations if record else {},
+        health=record.health if record else (),
+        baseline=record.baseline if record else {},
+        skipped=record is None,
+    )

@@ -1,0 +1,59 @@
+"""The command line put together: commands, help, version, exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, Parameter
+
+from vae_anomaly import __version__
+from vae_anomaly.cli import files
+from vae_anomaly.cli.guard import (
+    DEBUG_OPTION,
+    DEBUG_VARIABLE,
+    quieten_libraries,
+    run_guarded,
+)
+
+PROGRAM = "vae-anomaly"
+
+EPILOGUE = f"""\
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
+With {DEBUG_OPTION} or {DEBUG_VARIABLE}=1 a failure shows its traceback."""
+
+
+def make_app() -> App:
+    """Put the commands together."""
+    app = App(
+        name=PROGRAM,
+        help="Find anomalies in raw sensor readings with a variational autoencoder.",
+        help_epilogue=EPILOGUE,
+        help_format="plaintext",
+        version=f"{PROGRAM} {__version__}",
+        default_parameter=Parameter(negative="", show_default=False),
+        result_action="return_value",
+    )
+    for command in (files.check, files.fit, files.score, files.evaluate):
+        app.command(command)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Of the command line; those of the process where not given, and only then
+            logging and warnings of the process are set.
+
+    Returns:
+        The exit code: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = DEBUG_OPTION in given or bool(os.environ.get(DEBUG_VARIABLE))
+    tokens = [token for token in given if token != DEBUG_OPTION]
+    if arguments is None:
+        quieten_libraries(debug=debug)
+    app = make_app()
+    return run_guarded(lambda: app(tokens, exit_on_error=False, print_error=False), debug=debug)

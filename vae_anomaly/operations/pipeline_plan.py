@@ -1,0 +1,116 @@
+"""Which steps to score: those without a score, and those whose score they change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from vae_anomaly.domain import BoolArray, IntArray
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Neighbouring steps of one asset to score.
+
+    Attributes:
+        asset: Name of the asset.
+        read_from_us: First step to read: the scores depend on some steps before them.
+        start_us: First step to score, microseconds since 1970.
+        end_us: Time after the last step to score.
+        num_steps: Steps to score.
+    """
+
+    asset: str
+    read_from_us: int
+    start_us: int
+    end_us: int
+    num_steps: int
+
+
+def find_due(times: IntArray, scored: IntArray, *, start_us: int | None) -> BoolArray:
+    """Tell which steps have no score yet.
+
+    Args:
+        times: Steps of one asset, ascending. Shape `(steps,)`.
+        scored: Steps of it that have a score, in any order.
+        start_us: Earlier steps are not scored; None scores all.
+
+    Returns:
+        One truth value per step. Shape `(steps,)`.
+    """
+    due: BoolArray = np.isin(times, scored, invert=True)
+    return due if start_us is None else due & (times >= start_us)
+
+
+def plan_stretches(
+    asset: str,
+    times: IntArray,
+    due: BoolArray,
+    *,
+    start_us: int | None = None,
+    lookback_steps: int,
+    max_steps: int,
+) -> tuple[Stretch, ...]:
+    """Find what to score so that the scores are those of one undisturbed run.
+
+    A score depends on its own step and on `lookback_steps` before it. So a step that came late
+    changes the scores of as many steps after it: they are scored again.
+
+    Args:
+        asset: Name of the asset.
+        times: Its steps, ascending. Shape `(steps,)`.
+        due: Steps without a score. Shape `(steps,)`.
+        start_us: Earlier steps are not scored; None scores all.
+        lookback_steps: Steps before a step that its score depends on.
+        max_steps: Longer stretches are cut.
+
+    Returns:
+        The stretches in order of time; no step is in two of them.
+
+    Example:
+        >>> times, due = np.arange(0, 100, 10), np.zeros(10, dtype=bool)
+        >>> due[4] = True
+        >>> plan_stretches("a", times, due, lookback_steps=2, max_steps=100)
+        (Stretch(asset='a', read_from_us=20, start_us=40, end_us=61, num_steps=3),)
+    """
+    position = np.arange(times.size)
+    last_due = np.maximum.accumulate(np.where(due, position, -lookback_steps - 1))
+    affected = position - last_due <= lookback_steps
+    if start_us is not None:
+        affected &= times >= start_us
+    rows = np.flatnonzero(affected)
+    cuts = np.flatnonzero(np.diff(rows) > 1) + 1
+    return tuple(
+        Stretch(
+            asset=asset,
+            read_from_us=int(times[max(int(part[0]) - lookback_steps, 0)]),
+            start_us=int(times[part[0]]),
+            end_us=int(times[part[-1]]) + 1,
+            num_steps=part.size,
+        )
+        for run in np.split(rows, cuts)
+        for part in np.split(run, range(max_steps, run.size, max_steps))
+        if part.size
+    )
+
+
+def make_batches(
+    stretches: Iterable[Stretch], *, max_steps: int
+) -> Iterator[tuple[Stretch, ...]]:
+    """Gather stretches until they hold `max_steps` or more; each batch is written at once.
+
+    Example:
+        >>> part = Stretch("a", 0, 0, 1, num_steps=2)
+        >>> [len(batch) for batch in make_batches([part] * 5, max_steps=4)]
+        [2, 2, 1]
+    """
+    batch: list[Stretch] = []
+    for stretch in stretches:
+        batch.append(stretch)
+        if sum(item.num_steps for item in batch) >= max_steps:
+            yield tuple(batch)
+            batch = []
+    if batch:
+        yield tuple(batch)

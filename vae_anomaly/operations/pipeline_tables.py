@@ -1,0 +1,163 @@
+"""Readings and scores of the lake as a detector wants them, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vae_anomaly.config import PipelineConfig
+from vae_anomaly.domain import MICROSECONDS_PER_S, Contract, IntArray
+from vae_anomaly.errors import ConfigError, TableError
+from vae_anomaly.readings import delta
+from vae_anomaly.readings.selection import Selection
+from vae_anomaly.readings.tables import Lake
+
+ASSET = "asset"
+TIMESTAMP = "timestamp"
+"""What the columns are called in the lake, whatever they are called in the raw files."""
+
+
+def open_lake(config: PipelineConfig, *, verb: str) -> tuple[Lake, int]:
+    """Open the lake.
+
+    Args:
+        config: The pipeline.
+        verb: What cannot be done without readings, such as "score".
+
+    Returns:
+        The lake and the version of its readings.
+
+    Raises:
+        TableError: Nothing was ingested yet, or the lake cannot be read.
+    """
+    lake = Lake(config.lake.root)
+    version = lake.readings_version()
+    if version is None:
+        raise TableError(
+            f"Cannot {verb}: expected readings in the lake '{lake.root}', got none. "
+            "Run 'vae-anomaly run ingest' first."
+        )
+    return lake, version
+
+
+def parse_time(text: str, *, setting: str) -> int | None:
+    """Return an ISO 8601 time as microseconds since 1970, None where it is empty.
+
+    Args:
+        text: The time.
+        setting: Where it stands, for the message.
+
+    Raises:
+        ConfigError: It is not a time, or has no zone.
+
+    Example:
+        >>> parse_time("2026-01-05T01:00:00+01:00", setting="training.start")
+        1767571200000000
+    """
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise ConfigError(
+            f"Cannot use the setting '{setting}': expected a time in ISO 8601 with a zone, got "
+            f"'{text}'. Write it like '2026-01-30T00:00:00Z'."
+        )
+    return round(time.timestamp()) * MICROSECONDS_PER_S + time.microsecond
+
+
+def read_steps(lake: Lake, *, version: int) -> dict[str, IntArray]:
+    """Read the times of all readings.
+
+    Args:
+        lake: The lake.
+        version: Version of the readings.
+
+    Returns:
+        Microseconds since 1970 per asset, ascending. Shape `(steps,)` each.
+    """
+    return split_times(lake.read_readings(version=version, columns=()))
+
+
+def read_scored(
+    lake: Lake, *, model_name: str, model_version: str, assets: Sequence[str] | None = None
+) -> pa.Table:
+    """Read what a model version has scored, without what is heavy.
+
+    Returns:
+        asset, timestamp, score and state, sorted by asset and time.
+    """
+    schema = {ASSET: pa.string(), TIMESTAMP: pa.timestamp("us", "UTC")}
+    schema |= {"score": pa.float64(), "state": pa.string()}
+    uri = lake.uri("scores")
+    if not delta.has_table(uri):
+        return pa.schema(schema).empty_table()
+    selection = Selection(assets, model_name=model_name, model_version=model_version)
+    table = delta.read_table(uri, columns=list(schema), selection=selection)
+    return table.sort_by([(ASSET, "ascending"), (TIMESTAMP, "ascending")])
+
+
+def split_times(table: pa.Table) -> dict[str, IntArray]:
+    """Return the times of each asset, ascending.
+
+    Args:
+        table: Has asset and timestamp and is sorted by them.
+
+    Returns:
+        Microseconds since 1970 per asset. Shape `(steps,)` each.
+    """
+    if table.num_rows == 0:
+        return {}
+    encoded = table[ASSET].combine_chunks().dictionary_encode()
+    codes, times = encoded.indices.to_numpy(), to_microseconds(table)
+    firsts = np.flatnonzero(np.diff(codes, prepend=-1))
+    parts = np.split(times, firsts[1:])
+    return dict(zip(encoded.dictionary.to_pylist(), parts, strict=True))
+
+
+def to_microseconds(table: pa.Table) -> IntArray:
+    """Return the column `timestamp` as microseconds since 1970. Shape `(rows,)`."""
+    times: IntArray = table[TIMESTAMP].cast(pa.int64()).to_numpy()
+    return times
+
+
+def name_as_raw(table: pa.Table, contract: Contract, *, asset: str) -> pa.Table:
+    """Name the columns of lake readings as the raw files of a contract do.
+
+    A contract without an asset column gets one only where there are several assets.
+
+    Args:
+        table: Readings of the lake.
+        contract: The contract.
+        asset: Name of the asset column where the contract has none.
+    """
+    if contract.asset is None and len(pc.unique(table[ASSET])) <= 1:
+        return table.drop_columns([ASSET]).rename_columns(
+            [contract.timestamp, *table.column_names[2:]]
+        )
+    return table.rename_columns(
+        [contract.asset or asset, contract.timestamp, *table.column_names[2:]]
+    )
+
+
+def name_as_lake(scores: pa.Table, readings: pa.Table, contract: Contract) -> pa.Table:
+    """Name asset and time of scores as the lake does.
+
+    Args:
+        scores: What a detector says of `readings`, row by row.
+        readings: Readings of the lake.
+        contract: The contract of the detector.
+
+    Returns:
+        asset, timestamp and what else the detector says.
+    """
+    own = scores.column_names[scores.column_names.index("nll") :]
+    names = [ASSET, TIMESTAMP, *own]
+    columns = [readings[ASSET], scores[contract.timestamp], *(scores[name] for name in own)]
+    return pa.table(columns, names=names)

@@ -1,0 +1,173 @@
+"""Reaching MLflow: its database and experiment, made once, and its failures in plain words."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from vae_anomaly.errors import RegistryError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
+
+DATABASE_FILE = "mlflow.db"
+ARTIFACT_FOLDER = "artifacts"
+LOCK_SUFFIX = ".lock"
+LOCK_TIMEOUT_S = 300.0
+"""Longest wait for another process to make the database, which takes about 10 seconds."""
+
+MAX_MESSAGE = 300
+"""Characters kept of a message that is not ours."""
+
+_global_address = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """An open MLflow store.
+
+    Attributes:
+        client: Reads and writes it.
+        uri: Its address.
+        experiment_id: Where runs are logged.
+    """
+
+    client: MlflowClient
+    uri: str
+    experiment_id: str
+
+
+def connect(tracking_uri: str, *, folder: str, experiment: str) -> Tracking:
+    """Open an MLflow store, making database and experiment where they are missing.
+
+    Args:
+        tracking_uri: Any MLflow address; empty means a SQLite file in `folder`.
+        folder: Folder or object-store address of the SQLite file and of the artifacts.
+        experiment: Name of the experiment.
+
+    Returns:
+        The open store.
+
+    Raises:
+        RegistryError: It cannot be reached or made.
+    """
+    uri = tracking_uri or _make_database_uri(folder)
+    with explain_errors("open the registry", uri), _hold_lock(uri):
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        return Tracking(client, uri, _find_experiment(client, uri, folder, experiment))
+
+
+@contextmanager
+def explain_errors(action: str, uri: str) -> Iterator[None]:
+    """Turn a failure of MLflow, its database or the network into a `RegistryError`.
+
+    Args:
+        action: What cannot be done then.
+        uri: Address of the store.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        said = " ".join(str(error).split())
+        said = said if len(said) <= MAX_MESSAGE else said[:MAX_MESSAGE] + "..."
+        raise RegistryError(
+            f"Cannot {action} at '{hide_password(uri)}': {said.rstrip('.')}. Check that MLflow "
+            "can be reached there, or change `tracking_uri` or `folder` of the registry settings."
+        ) from error
+
+
+@contextmanager
+def use_tracking(uri: str) -> Iterator[None]:
+    """Point MLflow's global functions at a store for a while, one thread at a time."""
+    import mlflow
+
+    with _global_address:
+        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+        mlflow.set_tracking_uri(uri)
+        try:
+            yield
+        finally:
+            mlflow.set_tracking_uri(before)  # type: ignore[arg-type] # None unsets it
+
+
+def hide_password(uri: str) -> str:
+    """Return an address without its password, for messages.
+
+    Example:
+        >>> hide_password("postgresql://mlflow:secret@db/mlflow")
+        'postgresql://mlflow:***@db/mlflow'
+    """
+    password = urlsplit(uri).password
+    return uri.replace(f":{password}@", ":***@") if password else uri
+
+
+def _make_database_uri(folder: str) -> str:
+    if "://" in folder:
+        raise RegistryError(
+            f"Cannot keep a SQLite file at '{folder}': expected a folder of this machine. Set "
+            "`tracking_uri` of the registry settings to an MLflow server or database."
+        )
+    return f"sqlite:///{(Path(folder).resolve() / DATABASE_FILE).as_posix()}"
+
+
+@contextmanager
+def _hold_lock(uri: str) -> Iterator[None]:
+    """Let one process at a time open a SQLite store: MLflow's first opening is not atomic.
+
+    The lock is that of a second SQLite file, because it works on every system and goes with
+    the process that holds it.
+    """
+    from sqlalchemy.engine import make_url
+
+    database = make_url(uri).database if uri.startswith("sqlite:") else None
+    if not database:
+        yield
+        return
+    file = Path(database + LOCK_SUFFIX)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(file, timeout=LOCK_TIMEOUT_S, isolation_level=None)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def _find_experiment(client: MlflowClient, uri: str, folder: str, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, _place_artifacts(uri, folder)))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # another process was faster
+    if found is None or found.lifecycle_stage != "active":
+        raise RegistryError(
+            f"Cannot log to experiment '{name}' at '{hide_password(uri)}': expected an active "
+            "experiment, got a deleted one. Restore it with 'mlflow experiments restore', or "
+            "choose another `experiment` in the registry settings."
+        )
+    return str(found.experiment_id)
+
+
+def _place_artifacts(uri: str, folder: str) -> str | None:
+    """Return where a new experiment keeps its files; a server chooses for itself."""
+    if urlsplit(uri).scheme in {"http", "https"}:
+        return None
+    if "://" in folder:
+        return f"{folder.rstrip('/')}/{ARTIFACT_FOLDER}"
+    return (Path(folder).resolve() / ARTIFACT_FOLDER).as_uri()
