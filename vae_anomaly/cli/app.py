@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 
 from vae_anomaly import __version__
-from vae_anomaly.cli import files
+from vae_anomaly.cli import demo, files, pipeline
 from vae_anomaly.cli.guard import (
     DEBUG_OPTION,
     DEBUG_VARIABLE,
@@ -23,6 +23,22 @@ EPILOGUE = f"""\
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
 With {DEBUG_OPTION} or {DEBUG_VARIABLE}=1 a failure shows its traceback."""
 
+GROUPS = {
+    Group("Start here", sort_key=1): (demo.demo, pipeline.init),
+    Group("On files, without lake or registry", sort_key=2): (
+        files.check,
+        files.fit,
+        files.score,
+        files.evaluate,
+    ),
+    Group("The pipeline that pipeline.toml describes", sort_key=3): (
+        pipeline.run,
+        pipeline.serve,
+        pipeline.models,
+        pipeline.report,
+    ),
+}
+
 
 def make_app() -> App:
     """Put the commands together."""
@@ -35,8 +51,9 @@ def make_app() -> App:
         default_parameter=Parameter(negative="", show_default=False),
         result_action="return_value",
     )
-    for command in (files.check, files.fit, files.score, files.evaluate):
-        app.command(command)
+    for group, commands in GROUPS.items():
+        for command in commands:
+            app.command(command, group=group)
     return app
 
 

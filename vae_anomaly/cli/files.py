@@ -12,6 +12,7 @@ from vae_anomaly.cli.output import (
     format_iso_time,
     print_json,
     print_lines,
+    print_notes,
     show_progress,
 )
 from vae_anomaly.errors import EvaluationError
@@ -57,7 +58,7 @@ def check(
     if json:
         print_json({"contract": checked.contract, "quality": checked.quality})
         return
-    from vae_anomaly.cli.tables import print_ignored, print_quality
+    from vae_anomaly.cli.sensor_tables import print_ignored, print_quality
 
     print_quality(checked.quality)
     print_ignored(checked.contract.ignored)
@@ -162,7 +163,7 @@ def score(
 
     tables.print_states(result["states"], result["reasons"])
     tables.print_events(examination.events)
-    tables.print_notes(result["notes"])
+    print_notes(result["notes"])
     print_lines("", f"{scores.num_rows:,} rows written to {out}")
 
 
@@ -198,8 +199,8 @@ def evaluate(
         return
     from vae_anomaly.cli.tables import print_evaluation
 
-    counted = "an alert event" if events is not None else "a run of flagged rows (no --detector)"
-    print_evaluation(result, counted=counted)
+    runs = "runs of flagged rows; give --detector to count alert events"
+    print_evaluation(result, counted="alert events" if events is not None else runs)
 
 
 def _score_labelled(
@@ -230,7 +231,7 @@ def _name_model(version: ModelVersion | None) -> dict[str, str]:
 
 
 def _describe_fit(detector: Detector, out: Path) -> dict[str, Any]:
-    from vae_anomaly.cli.tables import count_kinds
+    from vae_anomaly.cli.sensor_tables import count_kinds
 
     record = detector.record
     return {
@@ -247,17 +248,18 @@ def _describe_fit(detector: Detector, out: Path) -> dict[str, Any]:
 
 
 def _print_fit(detector: Detector, out: Path) -> None:
-    from vae_anomaly.cli import tables
+    from vae_anomaly.cli import sensor_tables, tables
 
     record, facts = detector.record, detector.record.facts
     print_lines(
         f"Fitted on {facts.num_rows:,} rows, threshold set on {facts.num_held_out:,} held-out "
         "rows.",
-        f"Sensors: {tables.describe_kinds(record.profiles)}",
+        f"Sensors: {sensor_tables.describe_kinds(record.profiles)}",
         f"Held-out NLL: {tables.describe_baseline(record.baseline)}",
     )
     tables.print_thresholds(record.calibrations)
     tables.print_health(record.health)
+    print_notes(sensor_tables.note_sentinels(record.profiles))
     print_lines("", f"Detector saved to {out}")
 
 

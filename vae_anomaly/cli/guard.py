@@ -27,11 +27,8 @@ QUIET_ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GIT_PYTHON_REFRESH": "quiet",
-    "PREFECT_LOGGING_LEVEL": "ERROR",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
 }
-"""Read by MLflow and Prefect at their first import, so it must be set before that."""
+"""Read at the first import of MLflow, so it must be set before that."""
 
 
 def run_guarded(command: Callable[[], int | None], *, debug: bool) -> int:

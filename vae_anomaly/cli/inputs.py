@@ -229,7 +229,9 @@ def require_writable(file: Path, *, inputs: Sequence[str]) -> None:
             f"Cannot write scores to '{file}': expected a file, got a folder. "
             f"Name a file in it, such as '{file / 'scores.parquet'}'."
         )
-    if file.exists() and any(Path(raw.path).resolve() == file.resolve() for raw in list_files(inputs)):
+    if file.exists() and any(
+        Path(raw.path).resolve() == file.resolve() for raw in list_files(inputs)
+    ):
         raise TableError(
             f"Cannot write scores to '{file}': it is one of the files to score, and raw "
             "readings are never changed. Choose another file."

@@ -41,6 +41,12 @@ def print_lines(*lines: str, style: str = "") -> None:
         console.print(Text(clean_text(line), style=style), highlight=False)
 
 
+def print_notes(notes: Sequence[str]) -> None:
+    """Print notes, one line each, after an empty line."""
+    if notes:
+        print_lines("", *(f"note: {note}" for note in notes))
+
+
 def print_table(table: Table) -> None:
     """Print a table with an empty line before it."""
     from rich.console import Console
@@ -90,10 +96,10 @@ def make_table(
 
 
 def add_row(table: Table, *cells: str, style: str = "") -> None:
-    """Add a row; cells are text, never markup."""
+    """Add a row; cells are text, never markup, and may have several lines."""
     from rich.text import Text
 
-    table.add_row(*(Text(clean_text(cell), style=style) for cell in cells))
+    table.add_row(*(Text(clean_text(cell, keep_lines=True), style=style) for cell in cells))
 
 
 def clean_text(text: str, *, keep_lines: bool = False) -> str:

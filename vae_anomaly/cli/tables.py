@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from vae_anomaly.cli.output import add_row, make_table, print_lines, print_table
+from vae_anomaly.cli.output import (
+    add_row,
+    clean_text,
+    make_table,
+    print_lines,
+    print_notes,
+    print_table,
+)
+from vae_anomaly.cli.sensor_tables import REASONS
 from vae_anomaly.domain import (
     MICROSECONDS_PER_S,
     AlertEvent,
     Calibration,
     HealthCheck,
-    Problem,
-    Quality,
-    SensorKind,
-    SensorProfile,
 )
+from vae_anomaly.operations.registry import DECISION_TAG
 from vae_anomaly.operations.report_summary import describe_rate, describe_request
 from vae_anomaly.operations.report_text import (
     NOTHING,
@@ -31,29 +35,16 @@ from vae_anomaly.operations.report_text import (
 
 if TYPE_CHECKING:
     from vae_anomaly.evaluation.evaluate import Evaluation
+    from vae_anomaly.operations.registry import ModelVersion
 
 MAX_EVENTS = 30
 """Alert events listed; the scores file and the report have them all."""
 
-MAX_WHOLE_NAME = 24
-"""Longest name that is not broken in a table of several columns."""
+MIN_SHARE = 0.1
+"""Share of the excess from which a second sensor is named."""
 
 MAX_ASSETS = 20
 """Assets listed in a table of thresholds."""
-
-PROBLEMS = {
-    Problem.NO_TIMESTAMP: "no time",
-    Problem.IMPLAUSIBLE_TIME: "a time before 1980-01-06 or after 2099: a clock that restarted?",
-    Problem.NO_ASSET: "no asset, though there is an asset column",
-    Problem.DUPLICATE: "same asset, time and values as a row that is kept",
-    Problem.CONFLICTING_DUPLICATE: "same asset and time as a row that is kept, other values",
-}
-
-REASONS = {
-    **PROBLEMS,
-    "too_few_sensors": "too few of its sensors have a value",
-    "not_finite": "its numbers are beyond what the model can compute",
-}
 
 MEASURES = (
     ("vus_pr", "VUS-PR", "scores against labels with some slack in time; 1 is perfect"),
@@ -67,62 +58,6 @@ MEASURES = (
     ("median_delay_s", "median delay", "from the start of an anomaly to its alert"),
     ("false_alarms_per_day", "false alarms a day", "alerts on no anomaly"),
 )
-
-
-def print_quality(quality: Quality) -> None:
-    """Print what was found in raw readings."""
-    span_s = (quality.last_us - quality.first_us) / MICROSECONDS_PER_S
-    table = make_table("Readings", ("what", "found"))
-    for what, found in (
-        ("rows", f"{format_count(quality.num_rows)}, {_count_rows(quality)}"),
-        ("time", f"{format_time(quality.first_us)} to {format_time(quality.last_us)} UTC"),
-        ("length", format_duration(span_s)),
-        ("period", f"{format_number(quality.period_s)} s, {_describe_steps(quality)}"),
-        ("gaps", _describe_gaps(quality)),
-        ("out of order", format_plural(quality.num_out_of_order, "row")),
-        ("assets", format_count(quality.num_assets)),
-    ):
-        add_row(table, what, found)
-    print_table(table)
-    if quality.problems:
-        table = make_table("Problems", ("problem", "rows", "meaning"), right=("rows",))
-        for name, count in sorted(quality.problems.items(), key=lambda item: -item[1]):
-            add_row(table, name, format_count(count), REASONS.get(name, ""))
-        print_table(table)
-    _print_sensors(quality.sensors)
-    print_notes(quality.notes)
-
-
-def print_ignored(ignored: Mapping[str, str]) -> None:
-    """Print the columns that are no sensors, with the reason for each."""
-    if ignored:
-        table = make_table("Columns left out", ("column", "why"))
-        for name, reason in ignored.items():
-            add_row(table, name, reason)
-        print_table(table)
-
-
-def print_notes(notes: Sequence[str]) -> None:
-    """Print notes, one line each, after an empty line."""
-    if notes:
-        print_lines("", *(f"note: {note}" for note in notes))
-
-
-def describe_kinds(profiles: Sequence[SensorProfile]) -> str:
-    """Say how many sensors there are of each kind; name those that never move.
-
-    Returns:
-        Text such as `10 continuous, 1 binary, 1 constant (spare_input)`.
-    """
-    names: dict[SensorKind, list[str]] = {kind: [] for kind in SensorKind}
-    for profile in profiles:
-        names[profile.kind].append(profile.name)
-    named = (SensorKind.CONSTANT, SensorKind.EMPTY)
-    return ", ".join(
-        f"{len(found)} {kind.value}" + (f" ({', '.join(found)})" if kind in named else "")
-        for kind, found in names.items()
-        if found
-    )
 
 
 def print_thresholds(calibrations: Mapping[str, Calibration]) -> None:
@@ -144,12 +79,13 @@ def print_thresholds(calibrations: Mapping[str, Calibration]) -> None:
 
 def print_health(checks: Sequence[HealthCheck]) -> None:
     """Print the figures of a detector's health with their limits."""
-    table = make_table("Health", ("figure", "value", "limit", "", "meaning"), right=("value",))
+    columns = ("figure", "value", "verdict", "meaning")
+    table = make_table("Health", columns, right=("value",), whole=("figure", "verdict"))
     for check in checks:
         verdict = ("passed" if check.passed else "FAILED") if check.limit else ""
-        cells = (check.name.replace("_", " "), format_number(check.value, 3), check.limit)
-        style = "" if check.passed else "bold red"
-        add_row(table, *cells, verdict, check.meaning, style=style)
+        meaning = check.meaning + (f" Limit: {check.limit}." if check.limit else "")
+        cells = (check.name.replace("_", " "), format_number(check.value, 3), verdict, meaning)
+        add_row(table, *cells, style="" if check.passed else "bold red")
     print_table(table)
 
 
@@ -180,9 +116,7 @@ def print_states(states: Mapping[str, int], reasons: Mapping[str, int]) -> None:
         print_table(table)
 
 
-def print_events(
-    events: Sequence[AlertEvent], *, planted: Sequence[str] | None = None
-) -> None:
+def print_events(events: Sequence[AlertEvent], *, planted: Sequence[str] | None = None) -> None:
     """Print alert events in order of time.
 
     Args:
@@ -196,7 +130,9 @@ def print_events(
     columns = ["start (UTC)", "duration", "severity", "peak", "sensors to blame"]
     columns = ["asset", *columns] if names_assets else columns
     columns = columns if planted is None else [*columns, "planted there"]
-    table = make_table(f"{format_plural(len(events), 'alert event')}", columns, right=("peak",))
+    whole = ("start (UTC)", "duration", "severity")
+    title = format_plural(len(events), "alert event")
+    table = make_table(title, columns, right=("peak",), whole=whole)
     for position, event in enumerate(events[:MAX_EVENTS]):
         cells = _describe_event(event)
         cells = (event.asset, *cells) if names_assets else cells
@@ -212,7 +148,7 @@ def print_evaluation(evaluation: Evaluation, *, counted: str) -> None:
 
     Args:
         evaluation: The measures.
-        counted: What was counted as one alert.
+        counted: What was counted as alerts.
     """
     labelled = evaluation.num_rows - evaluation.num_unlabelled_rows
     title = (
@@ -228,64 +164,19 @@ def print_evaluation(evaluation: Evaluation, *, counted: str) -> None:
             shown = format_duration(value) if name.endswith("_s") else format_number(value, 3)
         add_row(table, words, shown, meaning)
     print_table(table)
-    print_lines(f"an alert is {counted}", style="dim")
+    print_lines(f"alerts counted here: {counted}", style="dim")
     print_notes(evaluation.notes)
 
 
-def count_kinds(profiles: Sequence[SensorProfile]) -> dict[str, int]:
-    """Count sensors by kind."""
-    return dict(Counter(profile.kind.value for profile in profiles))
-
-
-def _count_rows(quality: Quality) -> str:
-    return (
-        f"of them {format_count(quality.num_usable)} usable, "
-        f"{format_count(quality.num_duplicates)} duplicates, "
-        f"{format_count(quality.num_quarantined)} to quarantine"
-    )
-
-
-def _describe_steps(quality: Quality) -> str:
-    if not quality.irregular_share > 0:
-        return "every step regular"
-    return f"{format_share(quality.irregular_share)} of steps irregular"
-
-
-def _describe_gaps(quality: Quality) -> str:
-    if not quality.num_gaps:
-        return "none"
-    return f"{format_count(quality.num_gaps)}, the longest {format_duration(quality.longest_gap_s)}"
-
-
-def _print_sensors(profiles: Sequence[SensorProfile]) -> None:
-    columns = ("sensor", "kind", "missing", "minimum", "median", "maximum", "remarks")
-    right = ("missing", "minimum", "median", "maximum")
-    whole = _whole("sensor", (item.name for item in profiles))
-    table = make_table("Sensors, in raw units", columns, right=right, whole=(*whole, "kind"))
-    for item in profiles:
-        values = (format_number(x, 5) for x in (item.minimum, item.median, item.maximum))
-        missing = format_share(item.missing_share)
-        add_row(table, item.name, item.kind.value, missing, *values, _remark(item))
+def print_versions(versions: Sequence[ModelVersion]) -> None:
+    """Print registered model versions, the newest first."""
+    columns = ("version", "aliases", "created (UTC)", "why champion, or why not")
+    table = make_table(versions[0].model_name, columns, whole=("version", "created (UTC)"))
+    for item in versions:
+        created = format_time(item.created_us)[:16]
+        decision = item.tags.get(DECISION_TAG, "")
+        add_row(table, item.version, ", ".join(item.aliases), created, decision)
     print_table(table)
-
-
-def _whole(column: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Keep a column of names unbroken, unless a name is so long that nothing else would fit."""
-    return (column,) if max(map(len, names), default=0) <= MAX_WHOLE_NAME else ()
-
-
-def _remark(item: SensorProfile) -> str:
-    remarks = [f"in {item.unit}"] if item.unit else []
-    if item.num_infinite:
-        remarks.append(f"{format_count(item.num_infinite)} infinite")
-    if item.num_sentinel:
-        remarks.append(format_plural(item.num_sentinel, "sentinel"))
-    if item.suggested_sentinels:
-        values = ", ".join(format_number(value, 7) for value in item.suggested_sentinels)
-        remarks.append(f"sentinel? {values}")
-    if item.kind is SensorKind.QUANTISED:
-        remarks.append(f"steps of {format_number(item.step)}")
-    return "; ".join(remarks)
 
 
 def _warn_provisional(asset: str, item: Calibration) -> str:
@@ -297,11 +188,20 @@ def _warn_provisional(asset: str, item: Calibration) -> str:
 
 
 def _describe_event(event: AlertEvent) -> tuple[str, ...]:
-    shares = zip(event.top_sensors, event.top_shares, strict=True)
     return (
         format_time(event.start_us)[:16],
         format_duration((event.end_us - event.start_us) / MICROSECONDS_PER_S),
         event.severity,
-        f"{format_number(event.peak_score / event.threshold, 2)} x",
-        ", ".join(f"{name} {format_share(share)}" for name, share in shares) or NOTHING,
+        f"{event.peak_score / event.threshold:.1f} x",
+        "\n".join(_name_sensors(event)) or NOTHING,
     )
+
+
+def _name_sensors(event: AlertEvent) -> list[str]:
+    """Name the sensor most to blame, and the others with a share worth a line."""
+    pairs = list(zip(event.top_sensors, event.top_shares, strict=True))
+    return [
+        f"{clean_text(name)} {share:.0%}"
+        for position, (name, share) in enumerate(pairs)
+        if position == 0 or share >= MIN_SHARE
+    ]

@@ -223,10 +223,13 @@ def _count_events(held_out: HeldOut, rules: AlertRules, threshold: float) -> int
 
 
 def _empirical_threshold(held_out: HeldOut, rules: AlertRules, allowed: float) -> float:
-    """Return the lowest candidate from which on the event count stays within what is allowed."""
+    """Return the lowest candidate from which on the events stay one below what is allowed.
+
+    With a flat prior, k events seen in the held-out time mean k + 1 expected in as much again.
+    """
     best = float(held_out.score.max())
     for threshold in reversed(_candidates(held_out.score)):
-        if _count_events(held_out, rules, threshold) > allowed:
+        if _count_events(held_out, rules, threshold) + 1 > allowed:
             break
         best = threshold
     return best
@@ -236,7 +239,8 @@ def _tail_threshold(held_out: HeldOut, rules: AlertRules, allowed: float) -> flo
     """Return where an exponential tail of event peaks leaves just the allowed events.
 
     Peaks are taken at the candidate with most events, so each stands for one independent
-    excursion; their mean excess sets the tail.
+    excursion. With m peaks of mean excess theta and a flat prior on its log, a new peak exceeds
+    x with probability (1 + x / (m theta))^-m.
     """
     counts = [
         (_count_events(held_out, rules, threshold), threshold)
@@ -247,7 +251,8 @@ def _tail_threshold(held_out: HeldOut, rules: AlertRules, allowed: float) -> flo
         return start
     spans = find_spans(held_out.timestamps, held_out.score, threshold=start, rules=rules)
     peaks = [float(held_out.score[span.first : span.last + 1].max()) for span in spans]
-    return start + (float(np.mean(peaks)) - start) * math.log(most / allowed)
+    excess = float(np.mean(peaks)) - start
+    return start + most * excess * ((most / allowed) ** (1.0 / most) - 1.0)
 
 
 def _poisson_interval(count: int) -> tuple[float, float]:

@@ -28,6 +28,11 @@ LATENT_SIGMA_OFFSET = 0.5
 FILL_ROUNDS = 4
 """Rounds of linear reconstruction that fill missing entries before encoding."""
 
+REFINE_ROUNDS = 2
+"""Rounds of full reconstruction that follow when scoring. Measured on the sample data: with one
+sensor missing, the energy of the others is 1.0 to 2.6 times its usual mean after the linear
+rounds alone, and 0.98 to 1.05 times after two full rounds."""
+
 
 @keras.saving.register_keras_serializable(package="vae_anomaly")
 class RawAffine(keras.layers.Layer):
@@ -159,9 +164,8 @@ class VAE(keras.Model):
             self.linear_decoder.build((None, latent))
         self.built = True
 
-    def encode(self, scaled: Any, missing: Any) -> tuple[Any, Any]:
+    def encode(self, filled: Any, missing: Any) -> tuple[Any, Any]:
         """Return posterior mean and standard deviation, each of shape `(rows, latent)`."""
-        filled = self._fill(scaled, missing)
         hidden = self.encoder[0](filled) + self.encoder_missing(missing)
         hidden = self.activation(hidden)
         for layer in self.encoder[1:]:
@@ -204,7 +208,11 @@ class VAE(keras.Model):
             `(rows,)`, the code's cost shared evenly among the steps of the window.
         """
         scaled, missing = self._prepare(values, observed)
-        latent_mean, latent_sigma = self.encode(scaled, missing)
+        filled = self._fill(scaled, missing)
+        filled = ops.cond(
+            ops.any(missing > 0), lambda: self._refine(filled, missing), lambda: filled
+        )
+        latent_mean, latent_sigma = self.encode(filled, missing)
         scaled_mean, scaled_sigma = self.decode(latent_mean)
         start = self.channels * (self.window - 1)
         scaled_sigma = scaled_sigma[:, start:]
@@ -233,7 +241,7 @@ class VAE(keras.Model):
         Returns:
             NLL in affine units, summed over steps and channels, and KL; each `(rows,)`.
         """
-        latent_mean, latent_sigma = self.encode(scaled, missing)
+        latent_mean, latent_sigma = self.encode(self._fill(scaled, missing), missing)
         noise = keras.random.normal(ops.shape(latent_mean), seed=self.sampler, dtype="float32")
         mean, sigma = self.decode(latent_mean + latent_sigma * noise)
         nll = (1.0 - missing) * gaussian_nll((scaled - mean) / sigma, ops.log(sigma))
@@ -250,6 +258,16 @@ class VAE(keras.Model):
         for _ in range(FILL_ROUNDS):
             rebuilt = self.linear_decoder(self.linear_encoder(filled))
             filled = (1.0 - missing) * scaled + missing * ops.stop_gradient(rebuilt)
+        return filled
+
+    def _refine(self, filled: Any, missing: Any) -> Any:
+        """Replace missing entries by what the whole model makes of the observed ones.
+
+        Rows without a missing entry come out bit for bit as they went in.
+        """
+        for _ in range(REFINE_ROUNDS):
+            mean, _ = self.decode(self.encode(filled, missing)[0])
+            filled = ops.where(missing > 0, ops.clip(mean, -MAX_SCALED, MAX_SCALED), filled)
         return filled
 
     def _prepare(self, values: Any, observed: Any) -> tuple[Any, Any]:

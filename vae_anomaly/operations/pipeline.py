@@ -8,20 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vae_anomaly.config import PipelineConfig
+from vae_anomaly.operations.pipeline_alerts import list_alerts
 from vae_anomaly.operations.pipeline_report import make_pipeline_report
-from vae_anomaly.operations.pipeline_results import ReportResult, ScoreResult, TrainResult
+from vae_anomaly.operations.pipeline_results import Alert, ReportResult, ScoreResult, TrainResult
 from vae_anomaly.operations.pipeline_score import score_readings
 from vae_anomaly.operations.pipeline_train import has_champion, train_detector
 from vae_anomaly.readings.ingest import IngestResult, ingest
 from vae_anomaly.readings.tables import Lake
 
 __all__ = [
+    "Alert",
     "IngestResult",
     "ReportResult",
     "ScoreResult",
     "TrainResult",
     "has_champion",
     "ingest_source",
+    "list_alerts",
     "make_pipeline_report",
     "score_readings",
     "train_detector",

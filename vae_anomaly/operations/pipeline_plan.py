@@ -96,9 +96,7 @@ def plan_stretches(
     )
 
 
-def make_batches(
-    stretches: Iterable[Stretch], *, max_steps: int
-) -> Iterator[tuple[Stretch, ...]]:
+def make_batches(stretches: Iterable[Stretch], *, max_steps: int) -> Iterator[tuple[Stretch, ...]]:
     """Gather stretches until they hold `max_steps` or more; each batch is written at once.
 
     Example:

@@ -2,12 +2,145 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from vae_anomaly.config import PipelineConfig
+from vae_anomaly.domain import IntArray, Problem, Quality
+from vae_anomaly.errors import ReportError
+from vae_anomaly.operations.pipeline_plan import find_due, plan_stretches
 from vae_anomaly.operations.pipeline_results import ReportResult
+from vae_anomaly.operations.pipeline_score import read_stretches
+from vae_anomaly.operations.pipeline_tables import LakeView, name_as_raw, open_lake, parse_time
+from vae_anomaly.operations.registry import CHAMPION, ModelVersion, open_registry
+from vae_anomaly.operations.report import ReportInput, write_report
+from vae_anomaly.readings.quarantine import WHOLE_FILE
+
+if TYPE_CHECKING:
+    from vae_anomaly.detector.detector import Detector
+
+logger = logging.getLogger(__name__)
+
+MAX_REPORT_ROWS = 500_000
+"""Most rows on one page; of more than that it shows the latest."""
+
+LEDGER_COUNTS = ("num_rows", "num_kept", "num_duplicates", "num_quarantined")
 
 
-def make_pipeline_report(
-    config: PipelineConfig, *, reference: str = "champion"
-) -> ReportResult:
-    """Write the report page of what was scored."""
-    raise NotImplementedError
+def make_pipeline_report(config: PipelineConfig, *, reference: str = CHAMPION) -> ReportResult:
+    """Write the report page of the readings from `training.end` on.
+
+    Args:
+        config: The pipeline.
+        reference: Alias, number or address of the model version.
+
+    Returns:
+        Where the page lies, and what is on it.
+
+    Raises:
+        TableError: Nothing was ingested yet, or the lake cannot be read.
+        RegistryError: There is no such model version.
+        ReportError: There is nothing to show, or the page cannot be written.
+    """
+    view = open_lake(config, verb="make the report")
+    start_us = parse_time(config.training.end, setting="training.end")
+    steps = view.read_steps()
+    first_us, num_rows, num_left_out = _choose_period(steps, start_us=start_us)
+    if num_rows == 0:
+        raise ReportError(
+            "Cannot make the report: expected readings after the end of the training period "
+            f"'{config.training.end}', got none. Ingest newer files, or correct training.end."
+        )
+    detector, model = open_registry(config.registry).load(reference)
+    report = _examine(view, detector, model, steps, first_us=first_us, num_left_out=num_left_out)
+    path = write_report(report, config.report)
+    return ReportResult(
+        path=path,
+        model_name=model.model_name,
+        model_version=model.version,
+        num_rows=num_rows,
+        num_events=len(report.events),
+        num_left_out=num_left_out,
+    )
+
+
+def _choose_period(steps: dict[str, IntArray], *, start_us: int | None) -> tuple[int, int, int]:
+    """Return the first time to show, the rows to show, and the earlier rows left out."""
+    times = np.sort(np.concatenate(list(steps.values())))
+    if start_us is not None:
+        times = times[times >= start_us]
+    if times.size == 0:
+        return 0, 0, 0
+    first_us = int(times[-MAX_REPORT_ROWS]) if times.size > MAX_REPORT_ROWS else int(times[0])
+    num_left_out = int(np.searchsorted(times, first_us))
+    return first_us, times.size - num_left_out, num_left_out
+
+
+def _examine(
+    view: LakeView,
+    detector: Detector,
+    model: ModelVersion,
+    steps: dict[str, IntArray],
+    *,
+    first_us: int,
+    num_left_out: int,
+) -> ReportInput:
+    stretches = tuple(
+        stretch
+        for asset, times in steps.items()
+        for stretch in plan_stretches(
+            asset,
+            times,
+            find_due(times, times[:0], start_us=first_us),
+            lookback_steps=detector.lookback_steps,
+            max_steps=MAX_REPORT_ROWS,
+        )
+    )
+    table, is_shown = read_stretches(view, stretches)
+    record = detector.record
+    raw = name_as_raw(table, detector.contract, asset=record.config.readings.asset)
+    seen = detector.examine(raw, model_name=model.model_name)
+    scores = seen.scores.filter(pa.array(is_shown))
+    return ReportInput(
+        title=f"{model.model_name}, version {model.version}",
+        model_name=model.model_name,
+        model_version=model.version,
+        contract=seen.checked.contract,
+        readings=seen.checked.readings.take(is_shown),
+        scores=scores,
+        mean=seen.mean[is_shown],
+        sigma=seen.sigma[is_shown],
+        events=detector.find_events(scores, model_name=model.model_name),
+        calibrations=record.calibrations,
+        curves=record.curves,
+        health=record.health,
+        quality=_add_ledger(view, seen.checked.quality, num_left_out=num_left_out),
+        baseline=record.baseline,
+    )
+
+
+def _add_ledger(view: LakeView, quality: Quality, *, num_left_out: int) -> Quality:
+    """Say of the raw files what the lake knows; gaps and sensors are of the rows shown."""
+    ledger, quarantine = view.lake.read_ledger(), view.lake.read_quarantine()
+    rows = quarantine.filter(pc.not_equal(quarantine["row"], WHOLE_FILE))
+    counts = {name: pc.sum(ledger[name]).as_py() or 0 for name in LEDGER_COUNTS}
+    problems = Counter(rows["reason"].to_pylist())
+    problems[Problem.DUPLICATE.value] += counts["num_duplicates"]
+    notes = [f"counts of rows are of all files, {ledger.num_rows} of them"]
+    if num_left_out:
+        notes.append(f"the page shows the latest rows; {num_left_out} earlier ones are left out")
+    return replace(
+        quality,
+        num_rows=counts["num_rows"],
+        num_usable=counts["num_kept"],
+        num_duplicates=counts["num_duplicates"],
+        num_quarantined=counts["num_quarantined"],
+        problems=dict(sorted(problems.items())),
+        notes=(*quality.notes, *notes),
+    )

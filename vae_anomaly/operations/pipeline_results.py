@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vae_anomaly.domain import Calibration, HealthCheck
+from vae_anomaly.domain import AlertEvent, Calibration, HealthCheck
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,23 @@ class ScoreResult:
     num_new_events: int
     readings_version: int
     skipped: bool
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One alert event as it stands in the lake.
+
+    Attributes:
+        event: The event.
+        model_name: Registered model that found it.
+        model_version: The version that found it last.
+        status: `open`, or what has become of it since.
+    """
+
+    event: AlertEvent
+    model_name: str
+    model_version: str
+    status: str
 
 
 @dataclass(frozen=True)

@@ -3,45 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vae_anomaly.config import PipelineConfig
-from vae_anomaly.domain import MICROSECONDS_PER_S, Contract, IntArray
+from vae_anomaly.domain import Contract, IntArray
 from vae_anomaly.errors import ConfigError, TableError
 from vae_anomaly.readings import delta
 from vae_anomaly.readings.selection import Selection
 from vae_anomaly.readings.tables import Lake
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 ASSET = "asset"
 TIMESTAMP = "timestamp"
 """What the columns are called in the lake, whatever they are called in the raw files."""
 
 
-def open_lake(config: PipelineConfig, *, verb: str) -> tuple[Lake, int]:
-    """Open the lake.
+@dataclass(frozen=True)
+class LakeView:
+    """The lake, pinned to one version of its readings.
+
+    Attributes:
+        lake: The lake.
+        contract: Contract of its readings.
+        version: Version of its readings.
+    """
+
+    lake: Lake
+    contract: Contract
+    version: int
+
+    def read(
+        self,
+        *,
+        assets: Sequence[str] | None = None,
+        start_us: int | None = None,
+        end_us: int | None = None,
+    ) -> pa.Table:
+        """Read the readings of `[start_us, end_us)`, sorted by asset and time."""
+        return self.lake.read_readings(
+            assets=assets, start_us=start_us, end_us=end_us, version=self.version
+        )
+
+    def read_steps(self) -> dict[str, IntArray]:
+        """Read the times of all readings: microseconds since 1970 per asset, ascending."""
+        return split_times(self.lake.read_readings(version=self.version, columns=()))
+
+
+def open_lake(config: PipelineConfig, *, verb: str) -> LakeView:
+    """Open the lake as it is now.
 
     Args:
         config: The pipeline.
         verb: What cannot be done without readings, such as "score".
 
     Returns:
-        The lake and the version of its readings.
+        The lake, pinned.
 
     Raises:
         TableError: Nothing was ingested yet, or the lake cannot be read.
     """
     lake = Lake(config.lake.root)
-    version = lake.readings_version()
-    if version is None:
+    version, contract = lake.readings_version(), lake.read_contract()
+    if version is None or contract is None:
         raise TableError(
             f"Cannot {verb}: expected readings in the lake '{lake.root}', got none. "
             "Run 'vae-anomaly run ingest' first."
         )
-    return lake, version
+    return LakeView(lake, contract, version)
 
 
 def parse_time(text: str, *, setting: str) -> int | None:
@@ -69,20 +103,7 @@ def parse_time(text: str, *, setting: str) -> int | None:
             f"Cannot use the setting '{setting}': expected a time in ISO 8601 with a zone, got "
             f"'{text}'. Write it like '2026-01-30T00:00:00Z'."
         )
-    return round(time.timestamp()) * MICROSECONDS_PER_S + time.microsecond
-
-
-def read_steps(lake: Lake, *, version: int) -> dict[str, IntArray]:
-    """Read the times of all readings.
-
-    Args:
-        lake: The lake.
-        version: Version of the readings.
-
-    Returns:
-        Microseconds since 1970 per asset, ascending. Shape `(steps,)` each.
-    """
-    return split_times(lake.read_readings(version=version, columns=()))
+    return (time - EPOCH) // timedelta(microseconds=1)
 
 
 def read_scored(

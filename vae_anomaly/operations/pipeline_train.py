@@ -17,13 +17,13 @@ from vae_anomaly.errors import ConfigError, TrainingError
 from vae_anomaly.operations.pipeline_results import TrainResult
 from vae_anomaly.operations.pipeline_tables import (
     ASSET,
+    LakeView,
     name_as_raw,
     open_lake,
     parse_time,
     to_microseconds,
 )
 from vae_anomaly.operations.registry import CHAMPION, DECISION_TAG, ModelVersion, open_registry
-from vae_anomaly.readings.tables import Lake
 
 if TYPE_CHECKING:
     from vae_anomaly.detector.detector import Detector
@@ -55,19 +55,19 @@ def train_detector(
         CalibrationError: The held-out part cannot carry the alert rate asked for.
         RegistryError: The registry cannot be reached.
     """
-    lake, readings_version = open_lake(config, verb="train a detector")
-    table = _read_training(lake, config.training, version=readings_version)
+    view = open_lake(config, verb="train a detector")
+    table = _read_training(view, config.training)
     fingerprint = fingerprint_training(table, config.detector, seed=config.seed)
     registry = open_registry(config.registry)
     found = registry.find_by_tag(FINGERPRINT_TAG, fingerprint)
     if found is not None:
         logger.info("version %s was trained on these readings before", found.version)
-        return _make_result(found, table, readings_version=readings_version)
-    detector = _fit(lake, table, config, progress=progress)
-    tags = _make_tags(config.training, fingerprint, readings_version=readings_version)
+        return _make_result(found, table, readings_version=view.version)
+    detector = _fit(table, view.contract, config, progress=progress)
+    tags = _make_tags(config.training, fingerprint, readings_version=view.version)
     version = registry.register(detector, tags=tags)
     logger.info("registered version %s of %s", version.version, version.model_name)
-    return _make_result(version, table, readings_version=readings_version, detector=detector)
+    return _make_result(version, table, readings_version=view.version, detector=detector)
 
 
 def has_champion(config: PipelineConfig) -> bool:
@@ -112,7 +112,7 @@ def fingerprint_training(table: pa.Table, config: DetectorConfig, *, seed: int) 
     return digest.hexdigest()
 
 
-def _read_training(lake: Lake, period: TrainingPeriod, *, version: int) -> pa.Table:
+def _read_training(view: LakeView, period: TrainingPeriod) -> pa.Table:
     start_us = parse_time(period.start, setting="training.start")
     end_us = parse_time(period.end, setting="training.end")
     if start_us is not None and end_us is not None and start_us >= end_us:
@@ -120,7 +120,7 @@ def _read_training(lake: Lake, period: TrainingPeriod, *, version: int) -> pa.Ta
             "Cannot train a detector: expected training.start before training.end, got "
             f"'{period.start}' and '{period.end}'. Correct them in pipeline.toml."
         )
-    table = lake.read_readings(start_us=start_us, end_us=end_us, version=version)
+    table = view.read(start_us=start_us, end_us=end_us)
     if table.num_rows == 0:
         raise TrainingError(
             "Cannot train a detector: expected readings in the training period from "
@@ -131,17 +131,14 @@ def _read_training(lake: Lake, period: TrainingPeriod, *, version: int) -> pa.Ta
 
 
 def _fit(
-    lake: Lake,
     table: pa.Table,
+    contract: Contract,
     config: PipelineConfig,
     *,
     progress: Callable[[int, int], None] | None,
 ) -> Detector:
-    from vae_anomaly.detector.detector import Detector  # noqa: PLC0415
+    from vae_anomaly.detector.detector import Detector
 
-    contract = lake.read_contract()
-    if contract is None:  # readings without it cannot be read, so that they were none
-        raise TrainingError("Cannot train a detector: the lake has no contract.")
     readings = config.detector.readings
     asset = contract.asset or readings.asset
     settings = readings.model_copy(

@@ -59,4 +59,8 @@ def predict_frame(detector: Detector, readings: pd.DataFrame) -> pd.DataFrame:
 
 def _read_numbers(array: pa.Array) -> np.ndarray:
     values: np.ndarray = array.to_numpy(zero_copy_only=False)
-    return np.where(np.isnan(values), None, values) if array.null_count else values
+    if not array.null_count:
+        return values
+    numbers = values.astype(object)
+    numbers[np.isnan(values)] = None
+    return numbers

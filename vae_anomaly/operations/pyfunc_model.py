@@ -16,21 +16,21 @@ Spark partition; what lies before a request counts as normal.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import Any
 
-from mlflow.exceptions import MlflowException
-from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel, PythonModelContext
+import pandas as pd  # MLflow reads the annotations
 
 from vae_anomaly.detector.detector import Detector
 from vae_anomaly.errors import VaeAnomalyError
+from vae_anomaly.operations.model_package import DETECTOR_ARTIFACT
 from vae_anomaly.operations.predictions import predict_frame
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-DETECTOR_ARTIFACT = "detector"
-"""Name under which MLflow hands over the detector's folder."""
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow warns of its own type hints when it is imported
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import set_model
+    from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
 class DetectorModel(PythonModel):

@@ -5,72 +5,78 @@ MLflow is imported on first use, never on import of this module.
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, final
 
 from vae_anomaly.config import RegistryConfig
+from vae_anomaly.detector.detector import Detector
+from vae_anomaly.detector.record import DetectorRecord
+from vae_anomaly.domain import MICROSECONDS_PER_S
+from vae_anomaly.errors import RegistryError
+from vae_anomaly.operations.model_package import DETECTOR_ARTIFACT, log_detector
+from vae_anomaly.operations.model_store import (
+    create_version,
+    find_aliases,
+    find_version,
+    list_stored_versions,
+)
+from vae_anomaly.operations.model_versions import (
+    CHALLENGER,
+    CHAMPION,
+    DECISION_TAG,
+    MODEL_SCHEME,
+    AliasMove,
+    ModelVersion,
+    explain_decision,
+    list_moves,
+    name_move,
+    parse_reference,
+)
+from vae_anomaly.operations.run_log import log_figures, log_record
+from vae_anomaly.operations.tracking import connect, explain_errors, hide_password, use_tracking
 
-if TYPE_CHECKING:
-    from vae_anomaly.detector.detector import Detector
-
-CHAMPION = "champion"
-"""Alias of the version that scores."""
-
-CHALLENGER = "challenger"
-"""Alias of the newest version."""
-
-DECISION_TAG = "champion_decision"
-"""Version tag: why the version became champion, or why not."""
-
-
-@dataclass(frozen=True)
-class ModelVersion:
-    """One registered detector.
-
-    Attributes:
-        model_name: Name of the registered model.
-        version: Its number, as text.
-        run_id: MLflow run that it came from.
-        aliases: Aliases that point to it, sorted.
-        created_us: When it was registered, microseconds since 1970, UTC.
-        uri: Address of exactly this version, such as `models:/vae-anomaly/3`.
-        tags: Its tags; `champion_decision` says why it is champion or not.
-    """
-
-    model_name: str
-    version: str
-    run_id: str
-    aliases: tuple[str, ...]
-    created_us: int
-    uri: str
-    tags: dict[str, str]
-
-
-@dataclass(frozen=True)
-class AliasMove:
-    """One move of an alias: from this time on it pointed to this version.
-
-    Attributes:
-        alias: The alias.
-        version: Version that it was moved to.
-        moved_us: When, microseconds since 1970, UTC.
-        reason: Why, for people.
-    """
-
-    alias: str
-    version: str
-    moved_us: int
-    reason: str
+__all__ = [
+    "CHALLENGER",
+    "CHAMPION",
+    "DECISION_TAG",
+    "AliasMove",
+    "ModelVersion",
+    "Registry",
+    "load_detector",
+    "open_registry",
+]
 
 
+@final
 class Registry:
-    """Registers detectors with MLflow and finds them again; create one with `open_registry`."""
+    """Registers detectors with MLflow and finds them again; create one with `open_registry`.
+
+    Args:
+        tracking_uri: Any MLflow address; empty means a SQLite file in `folder`.
+        folder: Folder or object-store address of the SQLite file and of the artifacts.
+        experiment: MLflow experiment of the runs.
+        model_name: Name of the registered model.
+
+    Raises:
+        RegistryError: The store cannot be reached or made.
+    """
 
     def __init__(
         self, *, tracking_uri: str, folder: str, experiment: str, model_name: str
     ) -> None:
-        raise NotImplementedError
+        self._tracking = connect(tracking_uri, folder=folder, experiment=experiment)
+        self._client = self._tracking.client
+        self._model_name = model_name
+
+    @property
+    def tracking_uri(self) -> str:
+        """Address of the MLflow store, for `mlflow ui --backend-store-uri` and `mlflow models`."""
+        return self._tracking.uri
 
     def register(
         self,
@@ -88,8 +94,8 @@ class Registry:
         Args:
             detector: The detector.
             tags: Tags of the version and of the run, such as the version of the readings table.
-            figures: Figures by name, beside those drawn from the detector itself: Plotly figures
-                or their dicts; a `Path` is attached as it is.
+            figures: Figures by heading, beside those drawn from the detector itself: Plotly
+                figures or their dicts; a `Path` is attached as it is.
             training_note: What a person should know of this training; shown by MLflow.
 
         Returns:
@@ -98,7 +104,26 @@ class Registry:
         Raises:
             RegistryError: The registry cannot be reached or refuses the version.
         """
-        raise NotImplementedError
+        import mlflow
+
+        client, record, tags = self._client, detector.record, dict(tags or {})
+        with self._explain("register a detector"), use_tracking(self._tracking.uri):
+            run = mlflow.start_run(
+                experiment_id=self._tracking.experiment_id,
+                run_name=_name_run(record),
+                nested=True,
+                tags=tags,
+                description=training_note,
+            )
+            with run:
+                run_id = run.info.run_id
+                log_record(client, run_id, record)
+                log_figures(client, run_id, record, figures or {})
+                model = log_detector(detector, name=self._model_name)
+                number = create_version(
+                    client, self._model_name, model, tags=tags, note=training_note
+                )
+            return self._decide(number, record)
 
     def list_versions(self) -> tuple[ModelVersion, ...]:
         """Return all versions of the model, the newest first; none where there is no model.
@@ -106,7 +131,8 @@ class Registry:
         Raises:
             RegistryError: The registry cannot be reached.
         """
-        raise NotImplementedError
+        with self._explain(f"list the versions of model '{self._model_name}'"):
+            return list_stored_versions(self._client, self._model_name)
 
     def find(self, reference: str) -> ModelVersion:
         """Find a version by alias, number or address.
@@ -120,7 +146,26 @@ class Registry:
         Raises:
             RegistryError: There is no such model, version or alias.
         """
-        raise NotImplementedError
+        wanted = parse_reference(reference, model_name=self._model_name)
+        name = wanted.model_name
+        with self._explain(f"find '{reference}'"):
+            aliases = find_aliases(self._client, name)
+            if aliases is None:
+                raise self._missing(f"model '{name}'", "expected a registered model, got none")
+            number = wanted.version or aliases.get(wanted.alias)
+            if number is None:
+                found = ", ".join(sorted(aliases)) or "none"
+                raise self._missing(
+                    f"alias '{wanted.alias}' of model '{name}'", f"its aliases are: {found}"
+                )
+            version = find_version(self._client, name, number, aliases=aliases)
+            if version is None:
+                numbers = [one.version for one in list_stored_versions(self._client, name)]
+                found = ", ".join(numbers) or "none"
+                raise self._missing(
+                    f"version {number} of model '{name}'", f"its versions are: {found}"
+                )
+            return version
 
     def load(self, reference: str) -> tuple[Detector, ModelVersion]:
         """Download a version's detector and prove it on its golden rows; nothing is unpickled.
@@ -135,11 +180,23 @@ class Registry:
             RegistryError: There is no such version, or its files are missing.
             DetectorError: Its files were changed.
         """
-        raise NotImplementedError
+        version = self.find(reference)
+        with tempfile.TemporaryDirectory() as folder:
+            return Detector.load(self._download(version, folder)), version
 
     def find_by_tag(self, key: str, value: str) -> ModelVersion | None:
-        """Return the newest version with a tag of this value, None where there is none."""
-        raise NotImplementedError
+        """Return the newest version with a tag of this value, None where there is none.
+
+        A version whose registration was cut short, before its aliases were set, does not count.
+        """
+        return next(
+            (
+                version
+                for version in self.list_versions()
+                if version.tags.get(key) == value and DECISION_TAG in version.tags
+            ),
+            None,
+        )
 
     def move_alias(self, alias: str, reference: str, *, reason: str) -> ModelVersion:
         """Point an alias at a version and write down why.
@@ -156,11 +213,56 @@ class Registry:
         Raises:
             RegistryError: There is no such version, or the registry cannot be reached.
         """
-        raise NotImplementedError
+        version = self.find(reference)
+        name, number = version.model_name, version.version
+        with self._explain(f"move alias '{alias}' to version {number} of model '{name}'"):
+            moved_us = time.time_ns() // 1000
+            self._client.set_registered_model_alias(name, alias, number)
+            self._client.set_model_version_tag(name, number, name_move(alias, moved_us), reason)
+            if alias == CHAMPION:
+                self._client.set_model_version_tag(name, number, DECISION_TAG, reason)
+        return self.find(version.uri)
 
     def list_alias_moves(self, alias: str) -> tuple[AliasMove, ...]:
         """Return every move of an alias, the newest first: which version was live when."""
-        raise NotImplementedError
+        return list_moves(self.list_versions(), alias)
+
+    def _decide(self, number: str, record: DetectorRecord) -> ModelVersion:
+        """Give a new version its aliases; the decision comes last, as the sign of the end."""
+        name = self._model_name
+        self.move_alias(CHALLENGER, number, reason="Newest version.")
+        champion = (find_aliases(self._client, name) or {}).get(CHAMPION)
+        is_champion, reason = explain_decision(record.health, champion=champion)
+        if is_champion:
+            return self.move_alias(CHAMPION, number, reason=reason)
+        self._client.set_model_version_tag(name, number, DECISION_TAG, reason)
+        return self.find(number)
+
+    def _download(self, version: ModelVersion, folder: str) -> Path:
+        import mlflow
+
+        uri = self._tracking.uri
+        with self._explain(f"load version {version.version} of model '{version.model_name}'"):
+            source = self._client.get_model_version_download_uri(
+                version.model_name, version.version
+            )
+            return Path(
+                mlflow.artifacts.download_artifacts(
+                    artifact_uri=f"{source}/artifacts/{DETECTOR_ARTIFACT}",
+                    dst_path=folder,
+                    tracking_uri=uri,
+                )
+            )
+
+    def _explain(self, action: str) -> AbstractContextManager[None]:
+        return explain_errors(action, self._tracking.uri)
+
+    def _missing(self, what: str, expected: str) -> RegistryError:
+        return RegistryError(
+            f"Cannot find {what} in the registry at '{hide_password(self._tracking.uri)}': "
+            f"{expected}. Train one with 'vae-anomaly run train', or see what there is with "
+            "'vae-anomaly models'."
+        )
 
 
 def open_registry(config: RegistryConfig) -> Registry:
@@ -175,7 +277,7 @@ def open_registry(config: RegistryConfig) -> Registry:
     Raises:
         RegistryError: It cannot be reached or created.
     """
-    raise NotImplementedError
+    return Registry(**config.model_dump())
 
 
 def load_detector(
@@ -194,4 +296,12 @@ def load_detector(
         DetectorError: The folder holds no detector.
         RegistryError: The registry does not hold it.
     """
-    raise NotImplementedError
+    if not reference.startswith(MODEL_SCHEME):
+        return Detector.load(reference), None
+    parse_reference(reference, model_name=config.model_name)
+    return open_registry(config).load(reference)
+
+
+def _name_run(record: DetectorRecord) -> str:
+    last = datetime.fromtimestamp(record.facts.last_us / MICROSECONDS_PER_S, tz=UTC)
+    return f"readings to {last:%Y-%m-%d %H:%M} UTC"

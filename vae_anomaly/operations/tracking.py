@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ def connect(tracking_uri: str, *, folder: str, experiment: str) -> Tracking:
         RegistryError: It cannot be reached or made.
     """
     uri = tracking_uri or _make_database_uri(folder)
+    _import_mlflow()
     with explain_errors("open the registry", uri), _hold_lock(uri):
         from mlflow import MlflowClient
 
@@ -81,7 +83,7 @@ def explain_errors(action: str, uri: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
         said = " ".join(str(error).split())
         said = said if len(said) <= MAX_MESSAGE else said[:MAX_MESSAGE] + "..."
         raise RegistryError(
@@ -92,11 +94,16 @@ def explain_errors(action: str, uri: str) -> Iterator[None]:
 
 @contextmanager
 def use_tracking(uri: str) -> Iterator[None]:
-    """Point MLflow's global functions at a store for a while, one thread at a time."""
+    """Point MLflow's global functions at a store for a while, one thread at a time.
+
+    Warnings are off meanwhile: MLflow calls pandas in ways that pandas has deprecated.
+    """
     import mlflow
 
-    with _global_address:
-        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    with _global_address, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        is_set: bool = mlflow.is_tracking_uri_set()  # type: ignore[no-untyped-call]
+        before = mlflow.get_tracking_uri() if is_set else None
         mlflow.set_tracking_uri(uri)
         try:
             yield
@@ -113,6 +120,14 @@ def hide_password(uri: str) -> str:
     """
     password = urlsplit(uri).password
     return uri.replace(f":{password}@", ":***@") if password else uri
+
+
+def _import_mlflow() -> None:
+    """Import what is needed of MLflow, which warns of its own type hints as it is imported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mlflow.artifacts
+        import mlflow.pyfunc  # noqa: F401
 
 
 def _make_database_uri(folder: str) -> str:

@@ -1,0 +1,61 @@
+# Everything a person or a machine does with this project. Needs Python 3.11+ and make, no more.
+
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+UV_VERSION := 0.13.9
+UV := .uv/bin/uv
+BIN := .venv/bin
+
+# Processes that recompile thousands of modules take several times as long to start, so bytecode
+# is compiled at installation. Python is the one found above: none is downloaded.
+export UV_COMPILE_BYTECODE := 1
+export UV_PYTHON_DOWNLOADS := never
+export UV_PYTHON := $(PYTHON)
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test check bench docs clean
+
+help: ## List the targets.
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.installed ## Install what running needs into .venv.
+
+setup-dev: .venv/.installed-dev
+
+demo: setup ## Run the whole pipeline on the sample data; ends with alert events and a report.
+	@$(BIN)/vae-anomaly demo
+
+test: setup-dev ## Run every test, with branch coverage of the package.
+	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
+
+check: setup-dev ## Check format, lint, types, layers and dependencies.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+bench: setup-dev ## Print what each stage costs, as ratios to a floor.
+	$(BIN)/python -m tests.benchmarks.stages
+
+docs: setup-dev ## Build the documentation into site/.
+	$(UV) sync --quiet --frozen --inexact --extra cpu --group docs
+	$(BIN)/mkdocs build --strict --quiet
+
+clean: ## Remove what was built and what runs left behind, the sample data excepted.
+	rm -rf .venv .uv site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf data/demo data/lake data/mlflow data/prefect data/raw data/report.html
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.installed: $(UV) uv.lock pyproject.toml
+	$(UV) sync --quiet --frozen --inexact --no-default-groups --extra cpu
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(UV) sync --quiet --frozen --inexact --extra cpu --group dev
+	@touch $@

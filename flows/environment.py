@@ -1,0 +1,37 @@
+"""Settings of Prefect that a pipeline on one machine needs; set before Prefect is imported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+HOME = "data/prefect"
+"""Where Prefect keeps its database, beside `pipeline.toml`."""
+
+SETTINGS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # a cold start on a small machine takes longer than the 20 s that Prefect allows
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    # our own lines and what goes wrong; the rest is on Prefect's pages
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "INFO",
+    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+}
+
+
+def prepare_prefect(config_path: str | Path) -> None:
+    """Set the environment of Prefect: no account, no telemetry, its files beside the pipeline.
+
+    What is set already stays, so that another server or home can be chosen.
+
+    Args:
+        config_path: Settings of the pipeline.
+    """
+    if "PREFECT_API_URL" not in os.environ:
+        home = Path(config_path).resolve().parent / HOME
+        os.environ.setdefault("PREFECT_HOME", str(home))
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)

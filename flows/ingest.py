@@ -1,0 +1,28 @@
+"""Flow: raw Parquet files into the lake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefect import flow, get_run_logger
+
+from flows.artifacts import publish_ingest
+from flows.tasks import HOUR_S, ingest_files, name_flow_run
+
+if TYPE_CHECKING:
+    from vae_anomaly.operations.pipeline import IngestResult
+
+
+@flow(name="ingest", flow_run_name=name_flow_run, timeout_seconds=3 * HOUR_S)
+def ingest(config_path: str = "pipeline.toml") -> IngestResult:
+    """Take new raw files into the lake.
+
+    Args:
+        config_path: Settings of the pipeline.
+
+    Returns:
+        What was done.
+    """
+    result = ingest_files(config_path)
+    get_run_logger().info("%s", publish_ingest(result))
+    return result

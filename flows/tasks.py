@@ -1,0 +1,131 @@
+"""Tasks of the flows: one library call each, tried again only where that can help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+from prefect.tasks import Task
+
+from flows.artifacts import Progress
+from vae_anomaly.config import read_pipeline_config
+from vae_anomaly.errors import ReadingsError, RegistryError, TableError
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State, TaskRun
+
+    from vae_anomaly.operations.pipeline import (
+        Alert,
+        IngestResult,
+        ReportResult,
+        ScoreResult,
+        TrainResult,
+    )
+
+ArgumentsT = ParamSpec("ArgumentsT")
+ResultT = TypeVar("ResultT")
+
+RETRY_DELAYS_S = [2.0, 10.0, 30.0]
+RETRY_JITTER = 0.2
+HOUR_S = 3600
+
+
+def is_worth_retrying(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
+    """Whether a failed task may succeed if it is run again.
+
+    It may where files, lake or registry could not be reached. A wrong setting, a broken contract
+    or a refused calibration stays what it is.
+
+    Args:
+        task: The task.
+        task_run: Its run.
+        state: The state it failed with.
+    """
+    error = state.data
+    if isinstance(error, (ReadingsError, TableError, RegistryError)):
+        return error.__cause__ is not None  # something else failed, we only named it
+    return isinstance(error, OSError)
+
+
+def name_flow_run() -> str:
+    """Name a flow run by its flow and the time it was due."""
+    return f"{flow_run.flow_name} {flow_run.scheduled_start_time:%Y-%m-%d %H:%M:%S}"
+
+
+def touches_outside(
+    name: str, *, run_name: str = "", timeout_s: float = HOUR_S
+) -> Callable[[Callable[ArgumentsT, ResultT]], Task[ArgumentsT, ResultT]]:
+    """Make a task of a function that reads or writes what may be out of reach for a while."""
+
+    def decorate(function: Callable[ArgumentsT, ResultT]) -> Task[ArgumentsT, ResultT]:
+        return Task(
+            fn=function,
+            name=name,
+            task_run_name=run_name or name,
+            cache_policy=NO_CACHE,
+            retries=len(RETRY_DELAYS_S),
+            retry_delay_seconds=RETRY_DELAYS_S,
+            retry_jitter_factor=RETRY_JITTER,
+            retry_condition_fn=is_worth_retrying,
+            timeout_seconds=timeout_s,
+        )
+
+    return decorate
+
+
+@touches_outside("ingest files", timeout_s=2 * HOUR_S)
+def ingest_files(config_path: str) -> IngestResult:
+    """Take new raw files into the lake."""
+    from vae_anomaly.operations.pipeline import ingest_source
+
+    progress = Progress("ingest-progress", "Raw files looked at")
+    return ingest_source(
+        read_pipeline_config(config_path),
+        on_file=lambda _, done, total: progress.update(done, total),
+    )
+
+
+@touches_outside("look for a champion")
+def has_champion(config_path: str) -> bool:
+    """Whether the registry holds a champion."""
+    from vae_anomaly.operations import pipeline
+
+    return pipeline.has_champion(read_pipeline_config(config_path))
+
+
+@touches_outside("train detector", timeout_s=12 * HOUR_S)
+def train_detector(config_path: str) -> TrainResult:
+    """Fit a detector and register it."""
+    from vae_anomaly.operations import pipeline
+
+    progress = Progress("train-progress", "Optimiser steps done")
+    return pipeline.train_detector(read_pipeline_config(config_path), progress=progress.update)
+
+
+@touches_outside("score readings", run_name="score with {reference}", timeout_s=6 * HOUR_S)
+def score_readings(config_path: str, reference: str) -> ScoreResult:
+    """Score the readings that have no score yet."""
+    from vae_anomaly.operations import pipeline
+
+    progress = Progress("score-progress", "Readings scored")
+    return pipeline.score_readings(
+        read_pipeline_config(config_path), reference=reference, progress=progress.update
+    )
+
+
+@touches_outside("list alert events")
+def list_alerts(config_path: str) -> tuple[Alert, ...]:
+    """Read the alert events that stand."""
+    from vae_anomaly.operations import pipeline
+
+    return pipeline.list_alerts(read_pipeline_config(config_path))
+
+
+@touches_outside("write report", run_name="write report on {reference}")
+def write_report(config_path: str, reference: str) -> ReportResult:
+    """Write the report page."""
+    from vae_anomaly.operations.pipeline import make_pipeline_report
+
+    return make_pipeline_report(read_pipeline_config(config_path), reference=reference)

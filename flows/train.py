@@ -1,0 +1,35 @@
+"""Flow: readings of the training period to a registered detector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefect import flow, get_run_logger
+
+from flows.artifacts import publish_training
+from flows.tasks import HOUR_S, has_champion, name_flow_run, train_detector
+
+if TYPE_CHECKING:
+    from vae_anomaly.operations.pipeline import TrainResult
+
+
+@flow(name="train", flow_run_name=name_flow_run, timeout_seconds=13 * HOUR_S)
+def train(
+    config_path: str = "pipeline.toml",
+    only_without_champion: bool = False,  # noqa: FBT001, FBT002
+) -> TrainResult | None:
+    """Fit a detector to the training period and register it.
+
+    Args:
+        config_path: Settings of the pipeline.
+        only_without_champion: Do nothing where there is a champion.
+
+    Returns:
+        What was done, None where there was a champion already.
+    """
+    if only_without_champion and has_champion(config_path):
+        get_run_logger().info("There is a champion already; nothing to train.")
+        return None
+    result = train_detector(config_path)
+    get_run_logger().info("%s", publish_training(result))
+    return result

@@ -1,0 +1,211 @@
+"""Commands on a pipeline, as `pipeline.toml` describes it: init, run, serve, models, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import CycloptsError, Parameter
+
+from vae_anomaly.cli.files import DEFAULT_CONFIG, Json
+from vae_anomaly.cli.output import format_iso_time, print_json, print_lines, show_progress
+from vae_anomaly.errors import ConfigError
+
+NOT_REGISTERED = "(not registered)"
+"""Stands for the version of a detector that lies in a folder."""
+
+
+def init(path: Path = DEFAULT_CONFIG, /, *, force: bool = False) -> None:
+    """Write a pipeline.toml with every setting, its meaning and its default.
+
+    Args:
+        path: The file, or the folder to write pipeline.toml to.
+        force: Replace a file that is there.
+    """
+    from vae_anomaly.cli.template import make_template
+
+    file = path / DEFAULT_CONFIG.name if path.is_dir() else path
+    if file.exists() and not force:
+        raise ConfigError(
+            f"Cannot write settings to '{file}': the file is there already. "
+            "Give --force to replace it, or another path."
+        )
+    write_settings(file, make_template())
+    print_lines(
+        f"Settings written to {file}.",
+        "Set source and training.end in it, then: vae-anomaly run ingest, train, score.",
+    )
+
+
+def write_settings(file: Path, text: str) -> None:
+    """Write a settings file and the folder it lies in.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot write settings to '{file}': {error.strerror or error}. "
+            "Choose a folder that can be written."
+        ) from error
+
+
+def run(
+    step: Literal["ingest", "train", "score"],
+    /,
+    *,
+    config: Path = DEFAULT_CONFIG,
+    json: Json = False,
+) -> None:
+    """Run one flow of the pipeline, now; what is done already is not done again.
+
+    Args:
+        step: Take in new raw files, train and register a detector, or score new readings.
+        config: The settings of the pipeline.
+        json: Print the result for machines.
+    """
+    from vae_anomaly.cli import flows, steps
+
+    with show_progress(steps.TITLES[step], waiting="Starting Prefect") as progress:
+        result = flows.run_flow(step, config, progress=progress)
+    if json:
+        print_json(result)
+        return
+    steps.print_step(result)
+
+
+def serve(*, config: Path = DEFAULT_CONFIG) -> None:
+    """Run the flows on their schedules until stopped with Ctrl-C.
+
+    Args:
+        config: The settings of the pipeline; [schedule] says how often.
+    """
+    from vae_anomaly.cli import flows
+
+    flows.serve_flows(config)
+
+
+def models(*, config: Path = DEFAULT_CONFIG, json: Json = False) -> None:
+    """List the registered model versions, and why each is champion or not.
+
+    Args:
+        config: The settings of the pipeline.
+        json: Print the result for machines.
+    """
+    from vae_anomaly.config import read_pipeline_config
+    from vae_anomaly.operations.registry import DECISION_TAG, open_registry
+
+    settings = read_pipeline_config(config).registry
+    with show_progress("Reading the registry"):
+        versions = open_registry(settings).list_versions()
+    if json:
+        print_json(
+            [
+                {
+                    "model_name": item.model_name,
+                    "version": item.version,
+                    "aliases": item.aliases,
+                    "created": format_iso_time(item.created_us),
+                    "champion_decision": item.tags.get(DECISION_TAG),
+                    "run_id": item.run_id,
+                    "uri": item.uri,
+                }
+                for item in versions
+            ]
+        )
+        return
+    if not versions:
+        name = settings.model_name
+        print_lines(f"No version of '{name}' is registered yet. Run 'vae-anomaly run train'.")
+        return
+    from vae_anomaly.cli.tables import print_versions
+
+    print_versions(versions)
+
+
+def report(
+    path: Annotated[tuple[str, ...], Parameter(name="PATH")] = (),
+    /,
+    *,
+    detector: str | None = None,
+    out: Path | None = None,
+    config: Path = DEFAULT_CONFIG,
+    json: Json = False,
+) -> None:
+    """Write the report page: of the pipeline, or of files with --detector.
+
+    Args:
+        path: Parquet files, folders, globs or URIs; without it, what the pipeline scored.
+        detector: For files: folder of a detector, or models:/NAME@champion.
+        out: HTML file to write; for the pipeline its own setting, else report.html.
+        config: The settings of the pipeline.
+        json: Print the result for machines.
+    """
+    if bool(path) != (detector is not None):
+        got = "PATH" if path else "--detector"
+        raise CycloptsError(msg=f"Give PATH and --detector, or neither of them; got only {got}.")
+    with show_progress("Writing the report"):
+        if detector is None:
+            result = _report_pipeline(config, out)
+        else:
+            result = _report_files(path, detector, out or Path("report.html"), config=config)
+    if json:
+        print_json(result)
+        return
+    print_lines(
+        f"Report of {result['num_rows']:,} rows and {result['num_events']:,} alert events:",
+        str(result["report"]),
+    )
+
+
+def _report_pipeline(config: Path, out: Path | None) -> dict[str, object]:
+    from vae_anomaly.config import read_pipeline_config
+    from vae_anomaly.operations.pipeline import make_pipeline_report
+
+    settings = read_pipeline_config(config)
+    if out is not None:
+        settings = settings.model_copy(update={"report": str(out)})
+    result = make_pipeline_report(settings)
+    return {
+        "report": result.path,
+        "detector": f"models:/{result.model_name}/{result.model_version}",
+        "num_rows": result.num_rows,
+        "num_events": result.num_events,
+    }
+
+
+def _report_files(
+    paths: tuple[str, ...], reference: str, out: Path, *, config: Path
+) -> dict[str, object]:
+    from vae_anomaly.cli import inputs
+    from vae_anomaly.operations.report import ReportInput, write_report
+
+    detector, version = inputs.load_detector(reference, config=config)
+    name = Path(reference).resolve().name if version is None else version.model_name
+    seen = detector.examine(paths, **({} if version is None else {"model_name": name}))
+    record = detector.record
+    page = ReportInput(
+        title=", ".join(Path(path).name for path in paths),
+        model_name=name,
+        model_version=NOT_REGISTERED if version is None else version.version,
+        contract=seen.checked.contract,
+        readings=seen.checked.readings,
+        scores=inputs.append_labels(seen.scores, paths),
+        mean=seen.mean,
+        sigma=seen.sigma,
+        events=seen.events,
+        calibrations=record.calibrations,
+        curves=record.curves,
+        health=record.health,
+        quality=seen.checked.quality,
+        baseline=record.baseline,
+    )
+    return {
+        "report": write_report(page, out),
+        "detector": reference if version is None else version.uri,
+        "num_rows": seen.scores.num_rows,
+        "num_events": len(seen.events),
+    }

@@ -1,0 +1,157 @@
+"""What was found in raw readings, as tables for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from vae_anomaly.cli.output import add_row, make_table, print_notes, print_table
+from vae_anomaly.domain import (
+    MICROSECONDS_PER_S,
+    Problem,
+    Quality,
+    SensorKind,
+    SensorProfile,
+)
+from vae_anomaly.operations.report_text import (
+    format_count,
+    format_duration,
+    format_number,
+    format_plural,
+    format_share,
+    format_time,
+)
+
+MAX_WHOLE_NAME = 24
+"""Longest name that is not broken in a table of several columns."""
+
+REASONS: dict[str, str] = {
+    Problem.NO_TIMESTAMP: "no time",
+    Problem.IMPLAUSIBLE_TIME: "a time before 1980-01-06 or after 2099: a clock that restarted?",
+    Problem.NO_ASSET: "no asset, though there is an asset column",
+    Problem.DUPLICATE: "same asset, time and values as a row that is kept",
+    Problem.CONFLICTING_DUPLICATE: "same asset and time as a row that is kept, other values",
+    "too_few_sensors": "too few of its sensors have a value",
+    "not_finite": "its numbers are beyond what the model can compute",
+}
+"""Why a row cannot be used or scored, in words."""
+
+
+def print_quality(quality: Quality) -> None:
+    """Print what was found in raw readings."""
+    span_s = (quality.last_us - quality.first_us) / MICROSECONDS_PER_S
+    table = make_table("Readings", ("what", "found"))
+    for what, found in (
+        ("rows", f"{format_count(quality.num_rows)}, {_count_rows(quality)}"),
+        ("time", f"{format_time(quality.first_us)} to {format_time(quality.last_us)} UTC"),
+        ("length", format_duration(span_s)),
+        ("period", f"{format_number(quality.period_s)} s, {_describe_steps(quality)}"),
+        ("gaps", _describe_gaps(quality)),
+        ("out of order", format_plural(quality.num_out_of_order, "row")),
+        ("assets", format_count(quality.num_assets)),
+    ):
+        add_row(table, what, found)
+    print_table(table)
+    if quality.problems:
+        table = make_table("Problems", ("problem", "rows", "meaning"), right=("rows",))
+        for name, count in sorted(quality.problems.items(), key=lambda item: -item[1]):
+            add_row(table, name, format_count(count), REASONS.get(name, ""))
+        print_table(table)
+    _print_sensors(quality.sensors)
+    print_notes(quality.notes)
+
+
+def print_ignored(ignored: Mapping[str, str]) -> None:
+    """Print the columns that are no sensors, with the reason for each."""
+    if ignored:
+        table = make_table("Columns left out", ("column", "why"))
+        for name, reason in ignored.items():
+            add_row(table, name, reason)
+        print_table(table)
+
+
+def describe_kinds(profiles: Sequence[SensorProfile]) -> str:
+    """Say how many sensors there are of each kind; name those that never move.
+
+    Returns:
+        Text such as `10 continuous, 1 binary, 1 constant (spare_input)`.
+    """
+    names: dict[SensorKind, list[str]] = {kind: [] for kind in SensorKind}
+    for profile in profiles:
+        names[profile.kind].append(profile.name)
+    named = (SensorKind.CONSTANT, SensorKind.EMPTY)
+    return ", ".join(
+        f"{len(found)} {kind.value}" + (f" ({', '.join(found)})" if kind in named else "")
+        for kind, found in names.items()
+        if found
+    )
+
+
+def note_sentinels(profiles: Sequence[SensorProfile]) -> tuple[str, ...]:
+    """Note values that look like they mean "missing" but were taken as readings."""
+    return tuple(
+        f"sensor '{item.name}' has values that look like a sentinel: "
+        f"{', '.join(f'{value:g}' for value in item.suggested_sentinels)}. If they mean "
+        f"missing, give --sentinel {item.suggested_sentinels[0]:g} or set sentinels in the "
+        "settings."
+        for item in profiles
+        if item.suggested_sentinels
+    )
+
+
+def count_kinds(profiles: Sequence[SensorProfile]) -> dict[str, int]:
+    """Count sensors by kind."""
+    return dict(Counter(profile.kind.value for profile in profiles))
+
+
+def _count_rows(quality: Quality) -> str:
+    return (
+        f"of them {format_count(quality.num_usable)} usable, "
+        f"{format_count(quality.num_duplicates)} duplicates, "
+        f"{format_count(quality.num_quarantined)} to quarantine"
+    )
+
+
+def _describe_steps(quality: Quality) -> str:
+    if not quality.irregular_share > 0:
+        return "every step regular"
+    return f"{format_share(quality.irregular_share)} of steps irregular"
+
+
+def _describe_gaps(quality: Quality) -> str:
+    if not quality.num_gaps:
+        return "none"
+    return (
+        f"{format_count(quality.num_gaps)}, the longest {format_duration(quality.longest_gap_s)}"
+    )
+
+
+def _print_sensors(profiles: Sequence[SensorProfile]) -> None:
+    columns = ("sensor", "kind", "missing", "minimum", "median", "maximum", "remarks")
+    right = ("missing", "minimum", "median", "maximum")
+    whole = _whole("sensor", (item.name for item in profiles))
+    table = make_table("Sensors, in raw units", columns, right=right, whole=(*whole, "kind"))
+    for item in profiles:
+        values = (format_number(x, 5) for x in (item.minimum, item.median, item.maximum))
+        missing = format_share(item.missing_share)
+        add_row(table, item.name, item.kind.value, missing, *values, _remark(item))
+    print_table(table)
+
+
+def _whole(column: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Keep a column of names unbroken, unless a name is so long that nothing else would fit."""
+    return (column,) if max(map(len, names), default=0) <= MAX_WHOLE_NAME else ()
+
+
+def _remark(item: SensorProfile) -> str:
+    remarks = [f"in {item.unit}"] if item.unit else []
+    if item.num_infinite:
+        remarks.append(f"{format_count(item.num_infinite)} infinite")
+    if item.num_sentinel:
+        remarks.append(format_plural(item.num_sentinel, "sentinel"))
+    if item.suggested_sentinels:
+        values = ", ".join(format_number(value, 7) for value in item.suggested_sentinels)
+        remarks.append(f"sentinel? {values}")
+    if item.kind is SensorKind.QUANTISED:
+        remarks.append(f"steps of {format_number(item.step)}")
+    return "; ".join(remarks)

@@ -1,0 +1,93 @@
+"""What the steps of the pipeline did, in words and tables."""
+
+from __future__ import annotations
+
+from vae_anomaly.cli import tables
+from vae_anomaly.cli.output import add_row, make_table, print_lines, print_notes, print_table
+from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
+from vae_anomaly.operations.report_text import format_count, format_plural
+from vae_anomaly.readings.ingest import IngestResult
+
+StepResult = IngestResult | TrainResult | ScoreResult
+
+TITLES = {"ingest": "Files taken in", "train": "Training, in steps", "score": "Rows scored"}
+"""What the progress of each step counts."""
+
+
+def print_step(result: StepResult) -> None:
+    """Print what a step did."""
+    print_lines(describe_step(result))
+    if isinstance(result, IngestResult):
+        _print_failed(result)
+        print_notes(result.notes)
+    elif isinstance(result, TrainResult) and not result.skipped:
+        print_lines(
+            f"Held-out NLL: {tables.describe_baseline(result.baseline)}",
+            f"Champion: {result.decision}"
+            if result.is_champion
+            else f"Not champion: {result.decision}",
+        )
+        tables.print_thresholds(result.calibrations)
+        tables.print_health(result.health)
+
+
+def describe_step(result: StepResult) -> str:
+    """Say in a sentence or two what a step did."""
+    if isinstance(result, IngestResult):
+        return _describe_ingest(result)
+    if isinstance(result, TrainResult):
+        return _describe_train(result)
+    return _describe_score(result)
+
+
+def is_done(result: StepResult) -> bool:
+    """Whether there was nothing to do."""
+    if isinstance(result, IngestResult):
+        return result.num_new_files == 0 and not result.failed
+    return result.skipped
+
+
+def _describe_ingest(result: IngestResult) -> str:
+    if is_done(result):
+        return f"Nothing to ingest: {_files(result.num_files)} known already."
+    return (
+        f"Ingested {result.num_new_files} of {_files(result.num_files)}: "
+        f"{format_plural(result.num_rows, 'row')}, of them {format_count(result.num_kept)} kept, "
+        f"{format_count(result.num_quarantined)} to quarantine, "
+        f"{format_plural(result.num_duplicates, 'duplicate')}."
+    )
+
+
+def _describe_train(result: TrainResult) -> str:
+    name = f"{result.model_name} version {result.model_version}"
+    if result.skipped:
+        return f"Nothing to train: {name} comes from these readings and settings already."
+    return f"Trained on {format_plural(result.num_rows, 'row')}, registered as {name}."
+
+
+def _describe_score(result: ScoreResult) -> str:
+    name = f"{result.model_name} version {result.model_version}"
+    states = (
+        f"{format_count(result.num_ok)} ok, {format_count(result.num_anomalous)} anomalous, "
+        f"{format_count(result.num_unscorable)} unscorable"
+    )
+    if result.skipped:
+        start = f"Nothing to score: {name} has scored every reading already"
+    else:
+        start = f"Scored {format_plural(result.num_new_rows, 'row')} with {name}"
+    return (
+        f"{start}. In all {format_plural(result.num_rows, 'row')}: {states}; "
+        f"{format_plural(result.num_events, 'alert event')}, {result.num_new_events} of them new."
+    )
+
+
+def _print_failed(result: IngestResult) -> None:
+    if result.failed:
+        table = make_table("Files left out", ("file", "why"))
+        for failed in result.failed:
+            add_row(table, failed.name, failed.reason)
+        print_table(table)
+
+
+def _files(count: int) -> str:
+    return format_plural(count, "file")
