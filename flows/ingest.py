@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-from prefect import flow, get_run_logger
+from prefect import flow
 
 from flows.artifacts import publish_ingest
 from flows.tasks import HOUR_S, ingest_files, name_flow_run
 
 if TYPE_CHECKING:
     from vae_anomaly.operations.pipeline import IngestResult
+
+logger = logging.getLogger(__name__)
 
 
 @flow(name="ingest", flow_run_name=name_flow_run, timeout_seconds=3 * HOUR_S)
@@ -24,5 +27,5 @@ def ingest(config_path: str = "pipeline.toml") -> IngestResult:
         What was done.
     """
     result = ingest_files(config_path)
-    get_run_logger().info("%s", publish_ingest(result))
+    logger.info("%s", publish_ingest(result))
     return result

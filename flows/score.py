@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-from prefect import flow, get_run_logger
+from prefect import flow
 
 from flows.artifacts import publish_report, publish_scores
 from flows.tasks import HOUR_S, list_alerts, name_flow_run, score_readings, write_report
 
 if TYPE_CHECKING:
     from vae_anomaly.operations.pipeline import ScoreResult
+
+logger = logging.getLogger(__name__)
 
 
 @flow(name="score", flow_run_name=name_flow_run, timeout_seconds=7 * HOUR_S)
@@ -30,7 +33,7 @@ def score(
         What was done.
     """
     result = score_readings(config_path, reference)
-    get_run_logger().info("%s", publish_scores(result, list_alerts(config_path)))
+    logger.info("%s", publish_scores(result, list_alerts(config_path)))
     if with_report and not result.skipped:
-        get_run_logger().info("%s", publish_report(write_report(config_path, reference)))
+        logger.info("%s", publish_report(write_report(config_path, reference)))
     return result

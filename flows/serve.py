@@ -151,7 +151,9 @@ async def _clear_remains(deployment_ids: Collection[UUID]) -> None:
                 if run.state_type is StateType.SCHEDULED:
                     await client.delete_flow_run(run.id)
                 else:
-                    state: State[None] = Crashed(message="The service ended before the flow run did.")
+                    state: State[None] = Crashed(
+                        message="The service ended before the flow run did."
+                    )
                     await client.set_flow_run_state(run.id, state, force=True)
 
 
@@ -194,5 +196,4 @@ def _show_own_lines() -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s | %(message)s", "%H:%M:%S"))
         lines.addHandler(handler)
-        lines.setLevel(logging.INFO)
         lines.propagate = False

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-from prefect import flow, get_run_logger
+from prefect import flow
 
 from flows.artifacts import publish_training
 from flows.tasks import HOUR_S, has_champion, name_flow_run, train_detector
 
 if TYPE_CHECKING:
     from vae_anomaly.operations.pipeline import TrainResult
+
+logger = logging.getLogger(__name__)
 
 
 @flow(name="train", flow_run_name=name_flow_run, timeout_seconds=13 * HOUR_S)
@@ -28,8 +31,8 @@ def train(
         What was done, None where there was a champion already.
     """
     if only_without_champion and has_champion(config_path):
-        get_run_logger().info("There is a champion already; nothing to train.")
+        logger.info("There is a champion already; nothing to train.")
         return None
     result = train_detector(config_path)
-    get_run_logger().info("%s", publish_training(result))
+    logger.info("%s", publish_training(result))
     return result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json as json_format
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,7 +166,6 @@ def _run_steps(settings: Path, *, quiet: bool) -> str:
     """Run the flows one after the other; return the model version that scored."""
     from vae_anomaly.cli import flows, steps
 
-    os.environ.setdefault("PREFECT_HOME", str(settings.resolve().parent / "prefect"))
     model_version = ""
     for step in STEPS:
         with show_progress(steps.TITLES[step], waiting=WAITING[step]) as progress:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vae_anomaly.domain import IntArray, TextArray
 
 KIND = "label_kind"
-NOTHING_PLANTED = "nothing: a false alarm"
+NOTHING_PLANTED = "false alarm"
 
 
 @dataclass(frozen=True)

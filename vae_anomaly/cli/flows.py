@@ -42,6 +42,8 @@ def run_flow(step: str, config: Path, *, progress: Progress) -> StepResult:
 
     read_pipeline_config(config)  # a wrong setting is said before Prefect takes its seconds
     _load("environment").prepare_prefect(config)
+    if "PREFECT_HOME" in os.environ:  # Prefect makes this folder, but none above it
+        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     os.environ.setdefault(CONSOLE_LEVEL, "CRITICAL")
     with _load("artifacts").listen(progress):
         result: StepResult = getattr(_load(step), step)(str(config.resolve()))

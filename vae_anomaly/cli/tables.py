@@ -46,6 +46,9 @@ MIN_SHARE = 0.1
 MAX_ASSETS = 20
 """Assets listed in a table of thresholds."""
 
+WHOLE_COLUMNS = ("start (UTC)", "duration", "severity")
+"""Columns of alert events that are not broken."""
+
 MEASURES = (
     ("vus_pr", "VUS-PR", "scores against labels with some slack in time; 1 is perfect"),
     ("pr_auc", "PR-AUC", "average precision of the scores; 1 is perfect"),
@@ -116,31 +119,37 @@ def print_states(states: Mapping[str, int], reasons: Mapping[str, int]) -> None:
         print_table(table)
 
 
-def print_events(events: Sequence[AlertEvent], *, planted: Sequence[str] | None = None) -> None:
+def print_events(events: Sequence[AlertEvent], *, planted: Sequence[str] = ()) -> None:
     """Print alert events in order of time.
 
     Args:
         events: The events.
-        planted: What is known to have happened during each, None where nothing is known.
+        planted: What is known to have happened during each; shown instead of the peak.
     """
     if not events:
         print_lines("", "No alert event.")
         return
-    names_assets = len({event.asset for event in events}) > 1
-    columns = ["start (UTC)", "duration", "severity", "peak", "sensors to blame"]
-    columns = ["asset", *columns] if names_assets else columns
-    columns = columns if planted is None else [*columns, "planted there"]
-    whole = ("start (UTC)", "duration", "severity")
+    cells = [
+        {
+            "asset": event.asset,
+            **_describe_event(event),
+            **({"what was planted": planted[position]} if planted else {}),
+        }
+        for position, event in enumerate(events[:MAX_EVENTS])
+    ]
+    hidden = {"peak"} if planted else set()
+    if len({event.asset for event in events}) == 1:
+        hidden.add("asset")
+    columns = [name for name in cells[0] if name not in hidden]
     title = format_plural(len(events), "alert event")
-    table = make_table(title, columns, right=("peak",), whole=whole)
-    for position, event in enumerate(events[:MAX_EVENTS]):
-        cells = _describe_event(event)
-        cells = (event.asset, *cells) if names_assets else cells
-        add_row(table, *cells, *(() if planted is None else (planted[position],)))
+    table = make_table(title, columns, right=("peak",), whole=WHOLE_COLUMNS)
+    for row in cells:
+        add_row(table, *(row[name] for name in columns))
     print_table(table)
     if len(events) > MAX_EVENTS:
         print_lines(f"... and {len(events) - MAX_EVENTS} more")
-    print_lines("peak: highest score as a multiple of the threshold", style="dim")
+    if not planted:
+        print_lines("peak: highest score as a multiple of the threshold", style="dim")
 
 
 def print_evaluation(evaluation: Evaluation, *, counted: str) -> None:
@@ -187,14 +196,14 @@ def _warn_provisional(asset: str, item: Calibration) -> str:
     )
 
 
-def _describe_event(event: AlertEvent) -> tuple[str, ...]:
-    return (
-        format_time(event.start_us)[:16],
-        format_duration((event.end_us - event.start_us) / MICROSECONDS_PER_S),
-        event.severity,
-        f"{event.peak_score / event.threshold:.1f} x",
-        "\n".join(_name_sensors(event)) or NOTHING,
-    )
+def _describe_event(event: AlertEvent) -> dict[str, str]:
+    return {
+        "start (UTC)": format_time(event.start_us)[:16],
+        "duration": format_duration((event.end_us - event.start_us) / MICROSECONDS_PER_S),
+        "severity": event.severity,
+        "peak": f"{event.peak_score / event.threshold:.1f} x",
+        "sensors to blame": "\n".join(_name_sensors(event)) or NOTHING,
+    }
 
 
 def _name_sensors(event: AlertEvent) -> list[str]:

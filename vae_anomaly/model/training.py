@@ -138,17 +138,30 @@ def fit_vae(
         if progress:
             progress(done, num_steps)
     num_skipped = int(ops.convert_to_numpy(ops.copy(optimiser.skipped.value)))
-    if num_skipped > plan.max_skipped_share * num_steps:
+    check_skipped(num_skipped, num_steps, max_share=plan.max_skipped_share)
+    optimiser.use_averages(vae.trainable_variables)
+    return FittedVAE(vae, recorder.curves(), num_steps, num_skipped)
+
+
+def check_skipped(num_skipped: int, num_steps: int, *, max_share: float) -> None:
+    """Refuse a training of which too many steps had no finite gradient; log a few.
+
+    Args:
+        num_skipped: Optimiser steps without a finite gradient.
+        num_steps: All optimiser steps.
+        max_share: Largest share of them to accept.
+
+    Raises:
+        TrainingError: There were more.
+    """
+    if num_skipped > max_share * num_steps:
         raise TrainingError(
-            f"Cannot train on these readings: expected at most "
-            f"{plan.max_skipped_share:.0%} of {num_steps} steps without a finite gradient, got "
-            f"{num_skipped}. Look at the readings with 'vae-anomaly check', or lower the "
-            "learning rate."
+            f"Cannot train on these readings: expected at most {max_share:.0%} of {num_steps} "
+            f"steps without a finite gradient, got {num_skipped}. Look at the readings with "
+            "'vae-anomaly check', or lower the learning rate."
         )
     if num_skipped:
         logger.info("%d of %d training steps had no finite gradient", num_skipped, num_steps)
-    optimiser.use_averages(vae.trainable_variables)
-    return FittedVAE(vae, recorder.curves(), num_steps, num_skipped)
 
 
 def start_weights(vae: VAE, rows: TrainingRows) -> None:
