@@ -19,8 +19,8 @@ from vae_anomaly.evaluation.planted import planted_kinds_found
 from vae_anomaly.readings.simulator import SENTINEL, simulate_pumping_station
 
 BUDGET_PER_WEEK = 2.0
-NORMAL_DAYS = 25.0
-DAYS = 35.0
+NORMAL_DAYS = 35.0
+DAYS = 45.0
 START = datetime(2026, 1, 5, tzinfo=UTC)
 TAIL_S = 3600.0
 """Events that begin this soon after a fault are its tail, not false alarms."""

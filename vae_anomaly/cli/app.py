@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cyclopts import App, Group, Parameter
 
 from vae_anomaly import __version__
-from vae_anomaly.cli import demo, files, pipeline
+from vae_anomaly.cli import demo, files, models, pipeline
 from vae_anomaly.cli.guard import (
     DEBUG_OPTION,
     DEBUG_VARIABLE,
@@ -34,8 +34,10 @@ GROUPS = {
     Group("The pipeline that pipeline.toml describes", sort_key=3): (
         pipeline.run,
         pipeline.serve,
-        pipeline.models,
         pipeline.report,
+        models.models,
+        models.promote,
+        models.rollback,
     ),
 }
 

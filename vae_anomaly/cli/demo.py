@@ -30,8 +30,8 @@ WAITING = {
 """What is shown until a step reports its own progress."""
 
 FINISHED_FILE = "finished.json"
-NORMAL_UNTIL = "2026-01-30T00:00:00Z"
-"""The first 25 days of the sample are normal; see data/README.md."""
+NORMAL_UNTIL = "2026-02-09T00:00:00Z"
+"""The first 35 days of the sample are normal; see data/README.md."""
 
 BUDGET_PER_WEEK = 2.0
 

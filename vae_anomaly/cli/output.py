@@ -138,30 +138,31 @@ def show_progress(description: str, *, waiting: str = "") -> Iterator[Progress]:
     """Show a progress bar on stderr while something runs; nothing where it is no terminal.
 
     Args:
-        description: What is being done.
+        description: What is being done, or counted.
         waiting: What is shown until the first step is reported.
 
     Yields:
         A function that moves the bar.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeRemaining
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemaining(elapsed_when_finished=True),
+        TextColumn("{task.fields[count]}", markup=False),
+        TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(waiting or description, total=None)
+        task = bar.add_task(waiting or description, total=None, count="")
 
         def update(done: int, total: int) -> None:
-            bar.update(task, description=description, completed=done, total=total)
+            count = f"{done:,}/{total:,}"
+            bar.update(task, description=description, completed=done, total=total, count=count)
 
         yield update
+        bar.update(task, description=description, completed=1, total=1)
 
 
 def _make_plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Commands on a pipeline, as `pipeline.toml` describes it: init, run, serve, models, report."""
+"""Commands on a pipeline, as `pipeline.toml` describes it: init, run, serve, report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import CycloptsError, Parameter
 
 from vae_anomaly.cli.files import DEFAULT_CONFIG, Json
-from vae_anomaly.cli.output import format_iso_time, print_json, print_lines, show_progress
+from vae_anomaly.cli.output import print_json, print_lines, show_progress
 from vae_anomaly.errors import ConfigError
 
 NOT_REGISTERED = "(not registered)"
@@ -86,44 +86,6 @@ def serve(*, config: Path = DEFAULT_CONFIG) -> None:
     from vae_anomaly.cli import flows
 
     flows.serve_flows(config)
-
-
-def models(*, config: Path = DEFAULT_CONFIG, json: Json = False) -> None:
-    """List the registered model versions, and why each is champion or not.
-
-    Args:
-        config: The settings of the pipeline.
-        json: Print the result for machines.
-    """
-    from vae_anomaly.config import read_pipeline_config
-    from vae_anomaly.operations.registry import DECISION_TAG, open_registry
-
-    settings = read_pipeline_config(config).registry
-    with show_progress("Reading the registry"):
-        versions = open_registry(settings).list_versions()
-    if json:
-        print_json(
-            [
-                {
-                    "model_name": item.model_name,
-                    "version": item.version,
-                    "aliases": item.aliases,
-                    "created": format_iso_time(item.created_us),
-                    "champion_decision": item.tags.get(DECISION_TAG),
-                    "run_id": item.run_id,
-                    "uri": item.uri,
-                }
-                for item in versions
-            ]
-        )
-        return
-    if not versions:
-        name = settings.model_name
-        print_lines(f"No version of '{name}' is registered yet. Run 'vae-anomaly run train'.")
-        return
-    from vae_anomaly.cli.tables import print_versions
-
-    print_versions(versions)
 
 
 def report(

@@ -21,12 +21,8 @@ def print_step(result: StepResult) -> None:
         _print_failed(result)
         print_notes(result.notes)
     elif isinstance(result, TrainResult) and not result.skipped:
-        print_lines(
-            f"Held-out NLL: {tables.describe_baseline(result.baseline)}",
-            f"Champion: {result.decision}"
-            if result.is_champion
-            else f"Not champion: {result.decision}",
-        )
+        comparison = tables.describe_baseline(result.baseline)
+        print_lines(result.decision, f"Held-out NLL: {comparison}")
         tables.print_thresholds(result.calibrations)
         tables.print_health(result.health)
 

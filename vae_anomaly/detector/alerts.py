@@ -24,13 +24,17 @@ HIGH_SEVERITY = 5.0
 
 @dataclass(frozen=True)
 class AlertRules:
-    """How flags become alert events; see `AlertConfig` for the meanings."""
+    """How flags become alert events; see `AlertConfig` for the meanings.
+
+    `gap_steps` is that of `ReadingsConfig`: what comes after a gap is not held by what was before.
+    """
 
     merge_steps: int
     min_steps: int
     release_fraction: float
     top_sensors: int
     period_s: float
+    gap_steps: int
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,9 @@ def find_spans(
 ) -> tuple[Span, ...]:
     """Find where alert events begin and end.
 
-    An event opens above the threshold and stays open until the score falls below
-    `release_fraction` of it. Events at most `merge_steps` apart are one. Events with fewer than
-    `min_steps` flagged steps are dropped.
+    An event opens above the threshold and stays open until the score falls to
+    `release_fraction` of it, or readings stop for more than `gap_steps`. Events at most
+    `merge_steps` apart are one. Events with fewer than `min_steps` flagged steps are dropped.
 
     Args:
         timestamps: Microseconds, sorted. Shape `(steps,)`.
@@ -79,13 +83,13 @@ def find_spans(
     if not flagged.any():
         return ()
     held = flagged | (score > rules.release_fraction * threshold)
-    first, last = _find_runs(held)
+    period_us = rules.period_s * MICROSECONDS_PER_S
+    first, last = _find_runs(held, np.diff(timestamps) > rules.gap_steps * period_us)
     flags_before = np.concatenate([[0], np.cumsum(flagged)])
     opened = flags_before[last + 1] > flags_before[first]
     first, last = first[opened], last[opened]
     first = _first_flag_at_or_after(flagged, first)
-    merge_us = rules.merge_steps * rules.period_s * MICROSECONDS_PER_S
-    apart = timestamps[first[1:]] - timestamps[last[:-1]] > merge_us
+    apart = timestamps[first[1:]] - timestamps[last[:-1]] > rules.merge_steps * period_us
     first = first[np.concatenate([[True], apart])]
     last = last[np.concatenate([apart, [True]])]
     enough = flags_before[last + 1] - flags_before[first] >= rules.min_steps
@@ -135,7 +139,7 @@ def make_alert_events(
                 num_steps=int(np.sum(trace.score[inside] > threshold)),
                 top_sensors=names,
                 top_shares=shares,
-                severity=_rate_severity(peak_score / threshold),
+                severity=_rate_severity(peak_score, threshold),
             )
         )
     return tuple(events)
@@ -152,10 +156,17 @@ def make_alert_id(asset: str, model_name: str, start_us: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _find_runs(inside: BoolArray) -> tuple[IntArray, IntArray]:
-    """Return first and last positions of each run of true values."""
-    edges = np.diff(np.concatenate([[False], inside, [False]]).astype(np.int8))
-    return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1
+def _find_runs(inside: BoolArray, breaks: BoolArray) -> tuple[IntArray, IntArray]:
+    """Return first and last positions of each run of true values.
+
+    Args:
+        inside: Shape `(steps,)`.
+        breaks: Whether a run is cut between neighbours. Shape `(steps - 1,)`.
+    """
+    joined = inside[1:] & inside[:-1] & ~breaks
+    first = inside & ~np.concatenate([[False], joined])
+    last = inside & ~np.concatenate([joined, [False]])
+    return np.flatnonzero(first), np.flatnonzero(last)
 
 
 def _first_flag_at_or_after(flagged: BoolArray, positions: IntArray) -> IntArray:
@@ -174,7 +185,7 @@ def _blame(
     return tuple(sensors[i] for i in order), tuple(float(mean[i] / total) for i in order)
 
 
-def _rate_severity(ratio: float) -> str:
-    if ratio >= HIGH_SEVERITY:
+def _rate_severity(peak: float, threshold: float) -> str:
+    if peak >= HIGH_SEVERITY * threshold:
         return "high"
-    return "medium" if ratio >= MEDIUM_SEVERITY else "low"
+    return "medium" if peak >= MEDIUM_SEVERITY * threshold else "low"

@@ -67,10 +67,17 @@ class Part:
         """Microseconds in step order. Shape `(steps,)`."""
         return self.checked.readings.timestamps[self.steps.rows]
 
-    def rows_of(self, code: int) -> BoolArray:
+    def rows_of(self, asset: str) -> BoolArray:
         """Tell which steps belong to an asset."""
+        code = self.checked.readings.asset_names.index(asset)
         mine: BoolArray = self.steps.asset_codes == code
         return mine
+
+    def count_steps(self) -> dict[str, int]:
+        """Return the number of steps of each asset that has any."""
+        codes, counts = np.unique(self.steps.asset_codes, return_counts=True)
+        names = self.checked.readings.asset_names
+        return {names[code]: int(count) for code, count in zip(codes, counts, strict=True)}
 
 
 def fit_detector(
@@ -140,6 +147,7 @@ def make_alert_rules(config: DetectorConfig, period_s: float) -> AlertRules:
         release_fraction=alerts.release_fraction,
         top_sensors=alerts.top_sensors,
         period_s=period_s,
+        gap_steps=config.readings.gap_steps,
     )
 
 
@@ -179,16 +187,27 @@ def _require_steps(fit: Part, held: Part, rules: AlertRules, config: DetectorCon
             f"train on, got {fit.steps.num_steps} (and {held.steps.num_steps} held out for "
             "calibration). Use a longer training period."
         )
-    if config.threshold.provisional:
-        return
-    for code in np.unique(fit.steps.asset_codes):
+    for asset, num_steps in _count_held_out(fit, held).items():
+        if num_steps and config.threshold.provisional:
+            continue
         require_held_out(
-            held.checked.readings.asset_names[code],
-            int(held.rows_of(code).sum()),
+            asset,
+            num_steps,
             period_s=rules.period_s,
             budget_per_week=config.threshold.alert_budget_per_week,
             rate=config.threshold.false_alarm_rate,
         )
+
+
+def _count_held_out(fit: Part, held: Part) -> dict[str, int]:
+    """Count the held-out steps of each asset to calibrate.
+
+    Where calibration readings were given, an asset that is not in them is not calibrated.
+    """
+    counts = held.count_steps()
+    if held.checked is fit.checked or not counts:
+        return dict.fromkeys(fit.count_steps(), 0) | counts
+    return counts
 
 
 @dataclass(frozen=True)
@@ -270,8 +289,8 @@ def _calibrate_assets(
     )
     rules = make_alert_rules(config, part.checked.contract.period_s)
     calibrations = {}
-    for code, asset in enumerate(part.checked.readings.asset_names):
-        mine = part.rows_of(code) & ~np.isnan(score)
+    for asset in part.count_steps():
+        mine = part.rows_of(asset) & ~np.isnan(score)
         calibrations[asset] = calibrate(
             HeldOut(asset, part.timestamps[mine], score[mine]),
             rules=rules,

@@ -64,8 +64,8 @@ class DetectorRecord:
         normal_level: Median energy of held-out normal steps; stands in for missing steps.
         normal_contribution: Mean contribution of each sensor on held-out normal steps, nats.
         calibrations: Threshold per asset.
-        fallback: Calibration for assets that were not calibrated: the one with the highest
-            threshold.
+        fallback: Asset whose calibration serves those that were not calibrated: the one with
+            the lowest threshold, as a fault unseen costs more than an alarm too many.
         health: Health figures.
         baseline: Held-out NLL of the VAE and of PCA, in nats per row.
         curves: Training curves.
@@ -126,12 +126,27 @@ def read_record(text: str, *, origin: str) -> DetectorRecord:
             "Fit it again with this version."
         )
     try:
-        return parse_record(DetectorRecord, content)
+        record = parse_record(DetectorRecord, content)
+        _check_consistent(record)
     except ValueError as error:
         raise DetectorError(
             f"Cannot load the detector from '{origin}': detector.json is damaged: {error}. "
             "Fit it again."
         ) from error
+    return record
+
+
+def _check_consistent(record: DetectorRecord) -> None:
+    if record.fallback not in record.calibrations:
+        raise ValueError(f"expected a calibration of fallback '{record.fallback}', got none")
+    num_sensors, roles = len(record.contract.sensors), record.roles
+    given = sorted((*roles.modelled, *roles.constant, *roles.empty))
+    if given != list(range(num_sensors)) or len(roles.constant) != len(roles.constant_values):
+        raise ValueError(f"expected one role for each of {num_sensors} sensors, got others")
+    if len(record.normal_contribution) != num_sensors:
+        raise ValueError(
+            f"expected {num_sensors} normal contributions, got {len(record.normal_contribution)}"
+        )
 
 
 def _encode(value: Any) -> Any:

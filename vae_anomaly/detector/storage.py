@@ -18,16 +18,20 @@ from vae_anomaly.detector.table import make_asset_column, make_time_column
 from vae_anomaly.domain import CheckedReadings, Contract, Readings
 from vae_anomaly.errors import DetectorError
 from vae_anomaly.model.density import Density
-from vae_anomaly.model.engine import KERAS_FILE, open_engine
+from vae_anomaly.model.engine import KERAS_FILE, ONNX_FILE, decode_windows, open_engine
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 RECORD_FILE = "detector.json"
 GOLDEN_FILE = "golden.parquet"
+OWN_FILES = frozenset({RECORD_FILE, GOLDEN_FILE, KERAS_FILE, ONNX_FILE})
 NUM_GOLDEN_ROWS = 64
 GOLDEN_PREFIX = "golden_"
 GOLDEN_NUMBERS = ("nll", "score", "kl")
+
+MAX_CAUSE = 200
+"""Characters kept of what a library says of a broken file."""
 
 GOLDEN_RELATIVE = 1e-4
 GOLDEN_ABSOLUTE = 1e-3
@@ -83,7 +87,8 @@ def make_golden(source: CheckedReadings, score: Callable[[pa.Table], pa.Table]) 
         Readings columns, and scores under names that begin with `golden_`.
     """
     readings = source.readings
-    usable = np.flatnonzero((source.problems == "") & (readings.asset_codes == 0))
+    usable = np.flatnonzero(source.problems == "")
+    usable = usable[readings.asset_codes[usable] == readings.asset_codes[usable].min()]
     rows = usable[np.argsort(readings.timestamps[usable], kind="stable")][-NUM_GOLDEN_ROWS:]
     table = make_readings_table(readings.take(rows), source.contract)
     scores = score(table)
@@ -131,17 +136,11 @@ def write_folder(folder: Path, stored: Stored) -> Path:
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     record = write_record(replace(stored.record, files=hashes))
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        for name, content in files.items():
-            (fresh / name).write_bytes(content)
-        (fresh / RECORD_FILE).write_text(record, encoding="utf-8")
-        fresh.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        fresh.rename(folder)
+        _put_files(folder, files | {RECORD_FILE: record.encode()})
     except OSError as error:
-        raise DetectorError(f"Cannot save the detector to '{folder}': {error}.") from error
+        raise DetectorError(
+            f"Cannot save the detector to '{folder}': {error}. Choose a folder that can be written."
+        ) from error
     return folder
 
 
@@ -157,25 +156,62 @@ def read_folder(folder: Path) -> Stored:
     Raises:
         DetectorError: The folder holds no detector, or a file is missing or was changed.
     """
-    import pyarrow.parquet as pq
-
     try:
-        text = (folder / RECORD_FILE).read_text(encoding="utf-8")
+        content = (folder / RECORD_FILE).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise DetectorError(
             f"Cannot load a detector from '{folder}': expected a folder with '{RECORD_FILE}', "
             "got none. Give the folder that 'vae-anomaly fit --out' wrote."
         ) from None
-    record = read_record(text, origin=str(folder))
+    except OSError as error:
+        raise DetectorError(
+            f"Cannot load a detector from '{folder}': {error}. Make its files readable."
+        ) from error
+    record = read_record(content.decode(errors="replace"), origin=str(folder))
     files = {name: _read_checked(folder, name, digest) for name, digest in record.files.items()}
     if KERAS_FILE not in files or GOLDEN_FILE not in files:
         raise DetectorError(
             f"Cannot load the detector from '{folder}': expected '{KERAS_FILE}' and "
             f"'{GOLDEN_FILE}', got {sorted(files)}. Fit it again."
         )
+    try:
+        return _open_files(record, files)
+    except Exception as error:  # ONNX Runtime, Keras and Arrow raise whatever they like
+        raise DetectorError(
+            f"Cannot load the detector from '{folder}': its files do not fit together "
+            f"({' '.join(str(error).split())[:MAX_CAUSE]}). "
+            "Fit it again or fetch it anew from the registry."
+        ) from error
+
+
+def _open_files(record: DetectorRecord, files: dict[str, bytes]) -> Stored:
+    import pyarrow.parquet as pq
+
     golden = pq.read_table(io.BytesIO(files.pop(GOLDEN_FILE)))
-    density = Density(record.roles, record.config.model.window, files, open_engine(files))
+    names = {GOLDEN_PREFIX + name for name in (*GOLDEN_NUMBERS, "state")}
+    if not names <= set(golden.column_names):
+        raise ValueError(f"expected golden columns {sorted(names)}")
+    window, num_modelled = record.config.model.window, len(record.roles.modelled)
+    density = Density(record.roles, window, files, open_engine(files))
+    decoded = decode_windows(density.engine, np.zeros((1, window, num_modelled)))
+    if decoded.mean.shape != (1, num_modelled):
+        raise ValueError(f"expected a network of {num_modelled} sensors")
     return Stored(density, record, golden)
+
+
+def _put_files(folder: Path, files: dict[str, bytes]) -> None:
+    """Write the files into a new folder, then put it in the place of the old one."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, content in files.items():
+            (fresh / name).write_bytes(content)
+        fresh.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _read_checked(folder: Path, name: str, digest: str) -> bytes:
@@ -195,9 +231,11 @@ def _read_checked(folder: Path, name: str, digest: str) -> bytes:
 
 
 def _may_replace(folder: Path) -> bool:
+    """Only an empty folder, or one with a detector and nothing else, is ours to delete."""
     if not folder.is_dir():
         return False
-    return (folder / RECORD_FILE).is_file() or not any(folder.iterdir())
+    names = {file.name for file in folder.iterdir()}
+    return not names or (RECORD_FILE in names and names <= OWN_FILES)
 
 
 def _is_golden(name: str) -> bool:

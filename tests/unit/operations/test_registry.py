@@ -8,7 +8,6 @@ import pytest
 from vae_anomaly.config import RegistryConfig
 from vae_anomaly.errors import DetectorError, RegistryError
 from vae_anomaly.operations.registry import load_detector, open_registry
-from vae_anomaly.operations.tracking import hide_password
 
 
 def test_importing_the_registry_does_not_import_mlflow():
@@ -46,7 +45,3 @@ def test_a_wrong_address_is_refused_before_anything_is_opened(tmp_path):
 def test_a_sqlite_file_needs_a_folder_of_this_machine():
     with pytest.raises(RegistryError, match="Set `tracking_uri`"):
         open_registry(RegistryConfig(folder="s3://bucket/mlflow"))
-
-
-def test_an_address_without_a_password_is_shown_as_it_is():
-    assert hide_password("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"

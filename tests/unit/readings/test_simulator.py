@@ -64,7 +64,7 @@ def test_the_same_seed_gives_the_same_values_and_another_seed_others(dirty: Simu
 
 
 def test_steps_are_evenly_spaced_without_dirt(clean: Simulation) -> None:
-    assert clean.table.num_rows == 35 * STEPS_PER_DAY
+    assert clean.table.num_rows == 45 * STEPS_PER_DAY
     assert set(np.diff(times(clean.table))) == {120_000_000}
     assert clean.table["timestamp"][0].as_py() == datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -89,7 +89,7 @@ def test_there_are_a_dead_a_binary_a_quantised_and_a_counting_sensor(clean: Simu
 
 def test_the_pump_stops_every_night_and_delivers_nothing_then(clean: Simulation) -> None:
     stopped = column(clean, "inlet_valve") == 0
-    nightly = stopped.reshape(35, STEPS_PER_DAY)[:, : 6 * 30]
+    nightly = stopped.reshape(45, STEPS_PER_DAY)[:, : 6 * 30]
     assert np.all(nightly.sum(axis=1) >= 50)
     normal = column(clean, "label_anomaly") == 0
     assert np.all(column(clean, "flow")[stopped & normal][5:] < 0.03)
@@ -122,7 +122,7 @@ def test_noise_grows_with_the_load(clean: Simulation) -> None:
 
 def test_weeks_of_normal_readings_look_alike(clean: Simulation) -> None:
     values = np.column_stack([column(clean, name) for name in SENSORS[:-1]])
-    first, later = values[: 14 * STEPS_PER_DAY], values[14 * STEPS_PER_DAY : 25 * STEPS_PER_DAY]
+    first, later = values[: 14 * STEPS_PER_DAY], values[14 * STEPS_PER_DAY : 35 * STEPS_PER_DAY]
     shift = np.abs(later.mean(axis=0) - first.mean(axis=0)) / first.std(axis=0)
     assert shift.max() < 0.25
     ratio = later.std(axis=0) / first.std(axis=0)
@@ -138,8 +138,8 @@ def test_all_six_kinds_are_planted_after_the_normal_days_and_hours_apart(
     first_us = times(clean.table)[0]
     starts = np.array([fault.start_us for fault in faults])
     ends = np.array([fault.end_us for fault in faults])
-    assert starts[0] >= first_us + 25 * 24 * HOUR_US
-    assert ends[-1] <= first_us + 35 * 24 * HOUR_US
+    assert starts[0] >= first_us + 35 * 24 * HOUR_US
+    assert ends[-1] <= first_us + 45 * 24 * HOUR_US
     assert np.all((ends - starts >= HOUR_US) & (ends - starts <= 8 * HOUR_US))
     assert np.all(starts[1:] - ends[:-1] >= 4 * HOUR_US)
 
@@ -154,7 +154,7 @@ def test_labels_mark_exactly_the_faults(clean: Simulation) -> None:
 
 
 def test_faults_change_only_their_own_sensors_and_hours(clean: Simulation) -> None:
-    healthy = simulate_pumping_station(normal_days=35.0, dirt=False)
+    healthy = simulate_pumping_station(normal_days=45.0, dirt=False)
     assert healthy.faults == ()
     now = times(clean.table)
     for name in SENSORS:
@@ -168,7 +168,7 @@ def test_faults_change_only_their_own_sensors_and_hours(clean: Simulation) -> No
 
 @pytest.mark.parametrize("number", range(len(ALL_FAULTS)))
 def test_each_fault_is_large_but_not_absurd(clean: Simulation, number: int) -> None:
-    healthy = simulate_pumping_station(normal_days=35.0, dirt=False)
+    healthy = simulate_pumping_station(normal_days=45.0, dirt=False)
     fault, now = clean.faults[number], times(clean.table)
     inside = (now >= fault.start_us) & (now < fault.end_us)
     assert fault.kind is ALL_FAULTS[number].kind
@@ -199,7 +199,7 @@ def test_a_broken_coupling_stays_in_range_and_fits_badly(clean: Simulation) -> N
 
 
 def test_cavitation_oscillates_while_suction_falls(clean: Simulation) -> None:
-    healthy = simulate_pumping_station(normal_days=35.0, dirt=False)
+    healthy = simulate_pumping_station(normal_days=45.0, dirt=False)
     inside = column(clean, "label_kind") == "cavitation"
     suction = (column(clean, "suction_pressure") - column(healthy, "suction_pressure"))[inside]
     assert suction[0] == 0.0

@@ -18,8 +18,8 @@ def main(arguments: list[str] | None = None) -> None:
         description="Write readings of a simulated pumping station, one Parquet file per week.",
     )
     parser.add_argument("folder", help="where to write; made if missing")
-    parser.add_argument("--days", type=float, default=35.0, help="length of the readings")
-    parser.add_argument("--normal-days", type=float, default=25.0, help="days before any fault")
+    parser.add_argument("--days", type=float, default=45.0, help="length of the readings")
+    parser.add_argument("--normal-days", type=float, default=35.0, help="days before any fault")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--days-per-file", type=float, default=7.0, help="days in each file")
     parser.add_argument("--assets", nargs="+", default=[], help="names of several stations")

@@ -1,6 +1,6 @@
 """Dirt of data logging: gaps, copies, sentinels, a lost clock, late rows; never labelled.
 
-Amounts are per 35 days of readings, at least one of each, and our choice.
+Amounts are per 45 days of readings, at least one of each, and our choice.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vae_anomaly.domain import SECONDS_PER_DAY, BoolArray, FloatArray, IntArray
 SENTINEL = -9999.0
 """Written by the simulated logger where an instrument does not answer."""
 
-AMOUNTS_PER_DAYS = 35.0
+AMOUNTS_PER_DAYS = 45.0
 GAPS_S = (300.0, 420.0, 600.0, 600.0, 900.0, 1800.0, 2700.0, 3600.0, 7200.0, 14_400.0)
 NUM_COPIES = 30  # rows sent twice in a row
 COPIED_BLOCK = 12  # rows of a block that is sent once more at its end

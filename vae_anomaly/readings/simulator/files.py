@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 def write_sample(
     folder: str | Path,
     *,
-    days: float = 35.0,
-    normal_days: float = 25.0,
+    days: float = 45.0,
+    normal_days: float = 35.0,
     seed: int = 0,
     days_per_file: float = 7.0,
     assets: tuple[str, ...] = (),

@@ -44,8 +44,8 @@ class Simulation:
 
 def simulate_pumping_station(  # noqa: PLR0913 - a front door: every argument has a good default
     *,
-    days: float = 35.0,
-    normal_days: float = 25.0,
+    days: float = 45.0,
+    normal_days: float = 35.0,
     seed: int = 0,
     period_s: float = 120.0,
     start: str = START,
@@ -97,7 +97,7 @@ def simulate_pumping_station(  # noqa: PLR0913 - a front door: every argument ha
 
 
 def simulate_fleet(
-    assets: tuple[str, ...], *, days: float = 35.0, normal_days: float = 25.0, seed: int = 0
+    assets: tuple[str, ...], *, days: float = 45.0, normal_days: float = 35.0, seed: int = 0
 ) -> dict[str, Simulation]:
     """Simulate several stations of one kind, each with its own chance and faults.
 

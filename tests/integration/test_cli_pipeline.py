@@ -1,0 +1,162 @@
+"""The commands on a pipeline, run as a person runs them; the demo with a quick training."""
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from vae_anomaly.cli import main
+from vae_anomaly.cli.demo import SAMPLE, make_demo_settings
+
+pytestmark = pytest.mark.integration
+
+QUICK = """\
+min_training_steps = 400
+max_training_steps = 400
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+def run(*arguments) -> Outcome:
+    """Run a command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(argument) for argument in arguments])
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def run_apart(*arguments) -> Outcome:
+    """Run the installed command, in a process of its own."""
+    result = subprocess.run(
+        [Path(sys.executable).with_name("vae-anomaly"), *arguments],
+        capture_output=True, text=True, check=False, timeout=900,
+    )  # fmt: skip
+    return Outcome(result.returncode, result.stdout, result.stderr)
+
+
+def cut_tables(out: str) -> str:
+    """Return what is printed from the table of alert events on."""
+    return out[out.index("start (UTC)") :]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def first(folder) -> Outcome:
+    settings = make_demo_settings().replace("[detector.model]\n", f"[detector.model]\n{QUICK}")
+    (folder / "pipeline.toml").write_text(settings)
+    return run_apart("demo", "--folder", folder)
+
+
+@pytest.fixture
+def settings(first, folder) -> Path:
+    assert first.code == 0, first.err
+    return folder / "pipeline.toml"
+
+
+def test_the_demo_goes_from_files_to_alert_events_and_report(first, folder):
+    assert first.code == 0, first.err
+    assert first.err == ""
+    out = " ".join(first.out.split())
+    assert "Ingested 5 of 5 files: 24,975 rows" in out
+    assert "registered as vae-anomaly version 1" in out
+    assert "Scored 7,110 rows" in out
+    assert "what was planted" in out
+    assert "broken_coupling" in out
+    assert "False alert events:" in out
+    assert "the budget of 2 a week allows about 2.8" in out
+    assert (folder / "report.html").is_file()
+    assert len(list((folder / "raw").iterdir())) == len(list(SAMPLE.glob("*.parquet")))
+
+
+def test_the_demo_again_has_nothing_to_do_and_shows_the_same(first, folder):
+    again = run("demo", "--folder", folder)
+    assert again.code == 0, again.err
+    assert "Nothing to do: the sample is already ingested, trained on and scored" in again.out
+    assert cut_tables(again.out) == cut_tables(first.out)
+
+
+def test_the_demo_prints_only_json_when_asked(settings, folder):
+    content = json.loads(run("demo", "--folder", folder, "--json").out)
+    assert {kind["kind"] for kind in content["planted_kinds"]} >= {"step", "drift", "stuck"}
+    assert content["budget_per_week"] == 2.0
+    assert all(event["planted"] for event in content["events"])
+
+
+def test_models_lists_versions_with_the_decision(settings):
+    outcome = run("models", "--config", settings)
+    assert outcome.code == 0, outcome.err
+    assert "champion" in outcome.out
+    (version,) = json.loads(run("models", "--config", settings, "--json").out)
+    assert version["version"] == "1"
+    assert "champion" in version["aliases"]
+    assert version["created"].endswith("Z")
+
+
+def test_promote_keeps_the_reason(settings):
+    outcome = run("promote", "1", "--reason", "Checked by hand.", "--config", settings)
+    assert outcome.out == "Champion is now vae-anomaly version 1.\n"
+    (version,) = json.loads(run("models", "--config", settings, "--json").out)
+    assert version["champion_decision"] == "Checked by hand."
+
+
+def test_rollback_without_an_earlier_champion_is_refused(settings):
+    outcome = run("rollback", "--config", settings)
+    assert outcome.code == 1
+    assert "expected a champion before this one" in outcome.err
+
+
+def test_promoting_what_is_not_there_is_refused(settings):
+    outcome = run("promote", "9", "--reason", "x", "--config", settings)
+    assert outcome.code == 1
+    assert "vae-anomaly models" in outcome.err
+
+
+def test_report_of_the_pipeline(settings, tmp_path):
+    out = tmp_path / "page.html"
+    outcome = run("report", "--config", settings, "--out", out, "--json")
+    assert outcome.code == 0, outcome.err
+    content = json.loads(outcome.out)
+    assert content["num_rows"] == 7110
+    assert content["detector"] == "models:/vae-anomaly/1"
+    assert out.is_file()
+
+
+def test_score_and_evaluate_with_the_registered_champion(settings, folder, tmp_path):
+    file = folder / "raw" / "station_2026-02-02.parquet"
+    reference = ("--detector", "models:/vae-anomaly@champion", "--config", settings)
+    outcome = run("score", file, *reference, "--out", tmp_path / "scores.parquet", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["detector"] == "models:/vae-anomaly/1"
+    outcome = run("evaluate", tmp_path / "scores.parquet", *reference, "--json")
+    assert json.loads(outcome.out)["num_anomalies"] > 0
+
+
+def test_run_of_a_step_that_is_done_says_so(settings):
+    outcome = run_apart("run", "ingest", "--config", settings)
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == ""
+    assert outcome.out == "Nothing to ingest: 5 files known already.\n"
+
+
+def test_a_flow_that_fails_is_one_message(tmp_path):
+    (tmp_path / "pipeline.toml").touch()
+    outcome = run_apart("run", "score", "--config", tmp_path / "pipeline.toml")
+    assert outcome.code == 1
+    assert outcome.out == ""
+    assert outcome.err.startswith("error: Cannot score: expected readings in the lake")
+    assert outcome.err.count("\n") == 1

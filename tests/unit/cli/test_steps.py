@@ -1,0 +1,80 @@
+import pytest
+
+from vae_anomaly.cli.steps import describe_step, is_done, print_step
+from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
+from vae_anomaly.readings.ingest import FailedFile, IngestResult
+
+
+def make_ingest(**changes):
+    fields = {
+        "num_files": 3, "num_new_files": 2, "num_rows": 100, "num_kept": 97,
+        "num_quarantined": 2, "num_duplicates": 1, "readings_version": 1,
+    }  # fmt: skip
+    return IngestResult(**{**fields, **changes})
+
+
+def make_training(**changes):
+    fields = {
+        "model_name": "vae-anomaly", "model_version": "2", "run_id": "r", "is_champion": True,
+        "decision": "Better than version 1.", "num_rows": 1000, "num_assets": 1,
+        "readings_version": 1,
+    }  # fmt: skip
+    return TrainResult(**{**fields, **changes})
+
+
+def make_scoring(**changes):
+    fields = {
+        "model_name": "vae-anomaly", "model_version": "2", "num_rows": 10, "num_ok": 8,
+        "num_anomalous": 1, "num_unscorable": 1, "num_events": 1, "num_new_rows": 10,
+        "num_new_events": 1, "readings_version": 1, "skipped": False,
+    }  # fmt: skip
+    return ScoreResult(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (make_ingest(), "Ingested 2 of 3 files: 100 rows, of them 97 kept, 2 to quarantine, 1"),
+        (make_training(), "Trained on 1,000 rows, registered as vae-anomaly version 2."),
+        (make_scoring(), "Scored 10 rows with vae-anomaly version 2. In all 10 rows: 8 ok"),
+    ],
+)
+def test_each_step_says_what_it_did(result, words):
+    assert describe_step(result).startswith(words)
+    assert not is_done(result)
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (make_ingest(num_new_files=0), "Nothing to ingest: 3 files known already."),
+        (make_training(skipped=True), "Nothing to train: vae-anomaly version 2 comes from"),
+        (make_scoring(skipped=True), "Nothing to score: vae-anomaly version 2 has scored every"),
+    ],
+)
+def test_each_step_says_when_there_was_nothing_to_do(result, words):
+    assert describe_step(result).startswith(words)
+    assert is_done(result)
+
+
+def test_files_left_out_are_listed_with_the_reason(capsys):
+    print_step(make_ingest(num_new_files=0, failed=(FailedFile("a.parquet", "cut short"),)))
+    out = capsys.readouterr().out
+    assert "a.parquet" in out
+    assert "cut short" in out
+    assert "Nothing to ingest" not in out
+
+
+def test_training_says_whether_the_version_is_champion(capsys):
+    print_step(make_training(decision="Not champion: health check 'x' failed."))
+    assert "Not champion: health check 'x' failed." in capsys.readouterr().out
+
+
+def test_a_training_that_was_skipped_shows_no_empty_tables(capsys):
+    print_step(make_training(skipped=True))
+    assert "Health" not in capsys.readouterr().out
+
+
+def test_scoring_is_one_message(capsys):
+    print_step(make_scoring())
+    assert "1 alert event, 1 of them new" in " ".join(capsys.readouterr().out.split())

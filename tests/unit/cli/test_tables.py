@@ -1,0 +1,238 @@
+import math
+
+import pytest
+
+from vae_anomaly.cli import sensor_tables, tables
+from vae_anomaly.domain import (
+    AlertEvent,
+    Calibration,
+    HealthCheck,
+    Quality,
+    SensorKind,
+    SensorProfile,
+)
+from vae_anomaly.evaluation.evaluate import Evaluation
+from vae_anomaly.operations.registry import DECISION_TAG, ModelVersion
+
+HOUR_US = 3_600_000_000
+
+
+@pytest.fixture(autouse=True)
+def _width(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
+def printed(capsys):
+    def read() -> str:
+        out = capsys.readouterr().out
+        assert max(map(len, out.splitlines()), default=0) <= 80
+        return out
+
+    return read
+
+
+def make_event(start_h=0, *, asset="pump", sensors=("flow", "level"), shares=(0.9, 0.05)):
+    return AlertEvent(
+        alert_id="a", asset=asset, start_us=start_h * HOUR_US, end_us=(start_h + 2) * HOUR_US,
+        peak_us=start_h * HOUR_US, peak_score=30.0, threshold=10.0, num_steps=5,
+        top_sensors=sensors, top_shares=shares, severity="medium",
+    )  # fmt: skip
+
+
+def make_calibration(*, budget=2.0, provisional=False):
+    return Calibration(
+        method="m", threshold=3.25, budget_per_week=budget,
+        false_alarm_rate=None if budget else 0.01, expected_rate=1.5 if budget else 0.01,
+        rate_low=0.5 if budget else 0.005, rate_high=3.5 if budget else 0.02, num_steps=100,
+        effective_steps=50.0, duration_s=86_400.0, provisional=provisional,
+    )  # fmt: skip
+
+
+def make_profile(name="flow", kind=SensorKind.CONTINUOUS, **changes):
+    fields = {
+        "unit": None, "missing_share": 0.0, "num_infinite": 0, "num_sentinel": 0,
+        "minimum": 0.0, "median": 1.0, "maximum": 2.0, "step": 0.0, "longest_flat_steps": 1,
+    }  # fmt: skip
+    return SensorProfile(name=name, kind=kind, **{**fields, **changes})
+
+
+def make_quality(**changes):
+    fields = {
+        "num_rows": 10, "num_usable": 8, "num_duplicates": 1, "num_quarantined": 1,
+        "problems": {}, "num_out_of_order": 0, "num_gaps": 0, "longest_gap_s": math.nan,
+        "period_s": 60.0, "irregular_share": 0.0, "first_us": 0, "last_us": 86_400_000_000,
+        "num_assets": 1, "sensors": (make_profile(),), "notes": (),
+    }  # fmt: skip
+    return Quality(**{**fields, **changes})
+
+
+def test_events_name_the_sensors_to_blame_with_shares_worth_a_line(printed):
+    tables.print_events((make_event(),))
+    out = printed()
+    assert "1970-01-01 00:00" in out
+    assert "2 h" in out
+    assert "3.0 x" in out
+    assert "flow 90%" in out
+    assert "level" not in out
+    assert "pump" not in out
+
+
+def test_events_of_several_assets_name_them(printed):
+    tables.print_events((make_event(), make_event(5, asset="fan")))
+    assert "fan" in printed()
+
+
+def test_events_without_sensors_to_blame_show_a_dash(printed):
+    tables.print_events((make_event(sensors=(), shares=()),))
+    assert "\N{EN DASH}" in printed()
+
+
+def test_planted_faults_stand_beside_the_events(printed):
+    tables.print_events((make_event(),), planted=("cavitation",))
+    out = printed()
+    assert "cavitation" in out
+    assert "3.0 x" not in out
+
+
+def test_no_event_is_said_in_words(printed):
+    tables.print_events(())
+    assert "No alert event." in printed()
+
+
+def test_very_many_events_are_cut(printed):
+    tables.print_events([make_event(hour) for hour in range(40)])
+    assert "... and 10 more" in printed()
+
+
+def test_names_with_line_breaks_and_markup_stay_harmless(printed):
+    tables.print_events((make_event(sensors=("a\n[red]b", "c"), shares=(0.5, 0.5)),))
+    assert "a\\n[red]b 50%" in printed()
+
+
+def test_thresholds_say_what_was_asked_for_and_what_to_expect(printed):
+    tables.print_thresholds({"pump": make_calibration(), "fan": make_calibration(budget=None)})
+    out = " ".join(printed().split())
+    assert "2 a week for each" in out
+    assert "1.5 a week" in out
+    assert "0.5 to 3.5" in out
+    assert "1 % of normal" in out
+    assert "PROVISIONAL" not in out
+
+
+def test_provisional_thresholds_are_shouted(printed):
+    tables.print_thresholds({"pump": make_calibration(provisional=True)})
+    out = " ".join(printed().split())
+    assert "PROVISIONAL: 1 d of held-out readings of asset 'pump' are too little" in out
+
+
+def test_thresholds_of_very_many_assets_are_cut(printed):
+    tables.print_thresholds({f"pump-{i:03}": make_calibration() for i in range(30)})
+    assert "... and 10 more assets" in printed()
+
+
+def test_failed_health_stands_out(printed):
+    checks = (
+        HealthCheck("active_units", 0.0, "at least 1", passed=False, meaning="Collapse."),
+        HealthCheck("two_sigma_coverage", 0.95, "at least 0.8", passed=True, meaning="Fine."),
+        HealthCheck("median_r_squared", math.nan, "", passed=True, meaning="For information."),
+    )
+    tables.print_health(checks)
+    out = printed()
+    assert "FAILED" in out
+    assert "passed" in out
+    assert "Limit: at least 1." in out
+
+
+@pytest.mark.parametrize(
+    ("vae", "pca", "words"),
+    [(1.0, 3.0, "2 nats better"), (3.0, 1.0, "2 nats worse"), (math.nan, 1.0, "no complete")],
+)
+def test_the_vae_is_compared_with_pca_in_words(vae, pca, words):
+    assert words in tables.describe_baseline({"vae_nll_nats": vae, "pca_nll_nats": pca})
+
+
+def test_states_without_any_row_have_no_share(printed):
+    tables.print_states({"ok": 0}, {})
+    assert "\N{EN DASH}" in printed()
+
+
+def test_reasons_are_explained(printed):
+    tables.print_states({"ok": 9, "unscorable": 1}, {"too_few_sensors": 1})
+    assert "too few of its sensors have a value" in printed()
+
+
+def test_evaluation_shows_what_is_not_defined_as_a_dash(printed):
+    names = [name for name, _, _ in tables.MEASURES]
+    values = dict.fromkeys(names) | {"missed_alarm_rate": None, "median_delay_s": 90.0}
+    evaluation = Evaluation(
+        num_rows=5, num_unlabelled_rows=1, num_anomalous_rows=0, num_unscorable=0,
+        num_anomalies=0, notes=("No row.",), **values,
+    )  # fmt: skip
+    tables.print_evaluation(evaluation, counted="alert events")
+    out = printed()
+    assert "0 labelled anomalies, 0 of 4 labelled rows" in out
+    assert "1 min 30 s" in out
+    assert "note: No row." in out
+
+
+def test_versions_show_aliases_and_the_decision(printed):
+    version = ModelVersion(
+        "vae-anomaly", "3", "run", ("champion",), 0, "models:/vae-anomaly/3",
+        {DECISION_TAG: "Better than version 2."},
+    )  # fmt: skip
+    tables.print_versions((version,))
+    out = printed()
+    assert "champion" in out
+    assert "Better than version 2." in out
+
+
+def test_quality_shows_rows_gaps_and_problems(printed):
+    quality = make_quality(
+        problems={"duplicate": 1, "no_timestamp": 1}, num_gaps=2, longest_gap_s=7200.0,
+        irregular_share=0.25, notes=("times without a zone were taken as UTC",),
+    )  # fmt: skip
+    sensor_tables.print_quality(quality)
+    out = printed()
+    assert "10, of them 8 usable, 1 duplicates, 1 to quarantine" in out
+    assert "2, the longest 2 h" in out
+    assert "25 % of steps irregular" in out
+    assert "no time" in out
+    assert "note: times without a zone were taken as UTC" in out
+
+
+def test_sensors_show_what_is_remarkable(printed):
+    odd = make_profile(
+        kind=SensorKind.QUANTISED, unit="Pa", step=0.5, num_infinite=2, num_sentinel=3,
+        suggested_sentinels=(-9999.0,),
+    )  # fmt: skip
+    sensor_tables.print_quality(make_quality(sensors=(odd, make_profile("x" * 60))))
+    out = " ".join(printed().split())
+    for words in ("in Pa", "2", "infinite", "3", "sentinels", "sentinel?", "-9,999", "0.5"):
+        assert words in out
+
+
+def test_columns_left_out_are_listed_only_where_there_are_any(printed):
+    sensor_tables.print_ignored({})
+    assert printed() == ""
+    sensor_tables.print_ignored({"name": "text"})
+    assert "text" in printed()
+
+
+def test_kinds_name_the_sensors_that_never_move():
+    profiles = (
+        make_profile("a"),
+        make_profile("b"),
+        make_profile("c", SensorKind.CONSTANT),
+        make_profile("d", SensorKind.EMPTY),
+    )
+    assert sensor_tables.describe_kinds(profiles) == ("2 continuous, 1 constant (c), 1 empty (d)")
+    assert sensor_tables.count_kinds(profiles) == {"continuous": 2, "constant": 1, "empty": 1}
+
+
+def test_suspected_sentinels_come_with_the_option_that_declares_them():
+    profiles = (make_profile(), make_profile("level", suggested_sentinels=(-9999.0, 850.0)))
+    (note,) = sensor_tables.note_sentinels(profiles)
+    assert "sensor 'level'" in note
+    assert "-9999, 850" in note
+    assert "--sentinel -9999" in note
