@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from prefect import flow
 
 from flows.artifacts import publish_report, publish_scores
-from flows.tasks import HOUR_S, list_alerts, name_flow_run, score_readings, write_report
+from flows.tasks import (
+    HOUR_S,
+    list_alerts,
+    name_flow_run,
+    report_refusals,
+    score_readings,
+    write_report,
+)
 
 if TYPE_CHECKING:
     from vae_anomaly.operations.pipeline import ScoreResult
@@ -17,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 @flow(name="score", flow_run_name=name_flow_run, timeout_seconds=7 * HOUR_S)
+@report_refusals
 def score(
     config_path: str = "pipeline.toml",
     reference: str = "champion",

@@ -180,13 +180,18 @@ async def _run(runner: Runner, signals: StopSignals) -> AsyncIterator[asyncio.Ta
     await asyncio.sleep(0)
     signals.handle_sigterm()  # the runner has just set a handler that ends in a traceback
     try:
-        while not runner.started and not polling.done():
-            await asyncio.sleep(POLL_S / 20)
+        await _wait_until_started(runner, polling)
         yield polling
     finally:
-        if runner.started:
+        await _wait_until_started(runner, polling)  # only then can it be stopped
+        if not polling.done():
             await runner.astop()
         await asyncio.wait({polling})
+
+
+async def _wait_until_started(runner: Runner, polling: asyncio.Task[None]) -> None:
+    while not runner.started and not polling.done():
+        await asyncio.sleep(POLL_S / 20)
 
 
 def _show_own_lines() -> None:

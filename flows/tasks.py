@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
+from prefect.states import Failed
 from prefect.tasks import Task
 
 from flows.artifacts import Progress
 from vae_anomaly.config import read_pipeline_config
-from vae_anomaly.errors import ReadingsError, RegistryError, TableError
+from vae_anomaly.errors import ReadingsError, RegistryError, TableError, VaeAnomalyError
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
@@ -52,6 +55,23 @@ def is_worth_retrying(task: Task[..., Any], task_run: TaskRun, state: State[Any]
 def name_flow_run() -> str:
     """Name a flow run by its flow and the time it was due."""
     return f"{flow_run.flow_name} {flow_run.scheduled_start_time:%Y-%m-%d %H:%M:%S}"
+
+
+def report_refusals(
+    function: Callable[ArgumentsT, ResultT],
+) -> Callable[ArgumentsT, ResultT | State[Any]]:
+    """Let a flow run fail with our message where we refuse; a traceback would say no more."""
+    logger = logging.getLogger(function.__module__)
+
+    @wraps(function)
+    def run(*args: ArgumentsT.args, **kwargs: ArgumentsT.kwargs) -> ResultT | State[Any]:
+        try:
+            return function(*args, **kwargs)
+        except VaeAnomalyError as error:
+            logger.error("%s", error)  # noqa: TRY400
+            return Failed(message=str(error), data=error)
+
+    return run
 
 
 def touches_outside(

@@ -132,3 +132,85 @@ def median_delay_s(
 def count_false_alarms(flags: Sequence[bool], labels: Sequence[bool]) -> int:
     """Runs of flags that touch no anomaly."""
     return sum(not any(labels[first : last + 1]) for first, last in find_runs(flags))
+
+
+# --- windows --------------------------------------------------------------------------------
+
+
+def windows(
+    times_us: Sequence[int],
+    assets: Sequence[int],
+    problems: Sequence[str],
+    *,
+    gap_us: float,
+    window: int,
+) -> dict[int, list[int | None]]:
+    """Rows of the window that ends at each usable row, oldest first, None where there is none."""
+    found: dict[int, list[int | None]] = {}
+    before: dict[int, int] = {}
+    usable = [row for row in range(len(times_us)) if problems[row] == ""]
+    for row in sorted(usable, key=lambda row: (assets[row], times_us[row])):
+        last = before.get(assets[row])
+        joined = last is not None and times_us[row] - times_us[last] <= gap_us
+        earlier = found[last] if joined else [None] * window
+        found[row] = [*earlier[1:], row]
+        before[assets[row]] = row
+    return found
+
+
+# --- the smoothed score ---------------------------------------------------------------------
+
+
+def smooth(
+    energy: Sequence[float], segment_start: Sequence[int], *, span: int, normal_level: float
+) -> list[float]:
+    """Exponential weights over three spans; steps outside the segment or without energy count
+    as normal."""
+    num_weights = 1 if span == 1 else 3 * span
+    weights = [(1 - 2 / (span + 1)) ** lag for lag in range(num_weights)]
+    smoothed = []
+    for step in range(len(energy)):
+        total = 0.0
+        for lag, weight in enumerate(weights):
+            earlier = step - lag
+            known = earlier >= segment_start[step] and not math.isnan(energy[earlier])
+            total += weight * (energy[earlier] if known else normal_level)
+        smoothed.append(math.nan if math.isnan(energy[step]) else total / sum(weights))
+    return smoothed
+
+
+# --- alert events ---------------------------------------------------------------------------
+
+
+def alert_spans(
+    times: Sequence[int],
+    scores: Sequence[float],
+    *,
+    threshold: float,
+    release: float,
+    merge: int,
+    min_flags: int,
+    gap: int,
+) -> list[tuple[int, int]]:
+    """First and last position of each alert event; times, merge and gap in one unit."""
+    opened: list[list[int]] = []
+    is_open = False
+    for step, score in enumerate(scores):
+        if is_open and (score <= release * threshold or times[step] - times[step - 1] > gap):
+            is_open = False
+        if is_open:
+            opened[-1][1] = step
+        elif score > threshold:
+            is_open = True
+            opened.append([step, step])
+    merged: list[list[int]] = []
+    for first, last in opened:
+        if merged and times[first] - times[merged[-1][1]] <= merge:
+            merged[-1][1] = last
+        else:
+            merged.append([first, last])
+    return [
+        (first, last)
+        for first, last in merged
+        if sum(score > threshold for score in scores[first : last + 1]) >= min_flags
+    ]

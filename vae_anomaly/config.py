@@ -25,7 +25,7 @@ RecordT = TypeVar("RecordT")
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ReadingsConfig(_Settings):
@@ -275,8 +275,9 @@ def _apply_environment(content: dict[str, Any]) -> None:
         ("TRACKING_URI", "registry", "tracking_uri"),
     ):
         value = os.environ.get(ENVIRONMENT_PREFIX + name)
-        if value:
-            content.setdefault(section, {})[key] = value
+        settings = content.setdefault(section, {}) if value else None
+        if isinstance(settings, dict):  # anything else is refused with the other settings
+            settings[key] = value
 
 
 def _anchor(location: str, base: Path) -> str:

@@ -85,11 +85,9 @@ def require_replaceable(folder: Path) -> None:
     Raises:
         DetectorError: There is something else than a detector or an empty folder.
     """
-    from vae_anomaly.detector.storage import RECORD_FILE
+    from vae_anomaly.detector.storage import may_replace
 
-    if not folder.exists() or (folder / RECORD_FILE).is_file():
-        return
-    if not folder.is_dir() or any(folder.iterdir()):
+    if folder.exists() and not may_replace(folder):
         raise DetectorError(
             f"Cannot save the detector to '{folder}': expected a new folder or an older "
             "detector, got something else. Choose another folder."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -194,7 +194,10 @@ class Detector:
         normal = np.array(self._record.normal_contribution)
         rules = make_alert_rules(self._record.config, self.contract.period_s)
         events: list[AlertEvent] = []
-        for asset, trace in read_traces(scores, self.contract, normal=normal):
+        asset_column = self.contract.asset or self._record.config.readings.asset
+        for asset, trace in read_traces(
+            scores, replace(self.contract, asset=asset_column), normal=normal
+        ):
             events += make_alert_events(
                 trace,
                 asset=asset,

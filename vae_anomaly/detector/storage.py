@@ -125,7 +125,7 @@ def write_folder(folder: Path, stored: Stored) -> Path:
     """
     import pyarrow.parquet as pq
 
-    if folder.exists() and not _may_replace(folder):
+    if folder.exists() and not may_replace(folder):
         raise DetectorError(
             f"Cannot save the detector to '{folder}': expected a new folder or an older "
             "detector, got something else. Choose another folder."
@@ -139,7 +139,8 @@ def write_folder(folder: Path, stored: Stored) -> Path:
         _put_files(folder, files | {RECORD_FILE: record.encode()})
     except OSError as error:
         raise DetectorError(
-            f"Cannot save the detector to '{folder}': {error}. Choose a folder that can be written."
+            f"Cannot save the detector to '{folder}': {error}. "
+            "Choose a folder that can be written."
         ) from error
     return folder
 
@@ -230,7 +231,7 @@ def _read_checked(folder: Path, name: str, digest: str) -> bytes:
     return content
 
 
-def _may_replace(folder: Path) -> bool:
+def may_replace(folder: Path) -> bool:
     """Only an empty folder, or one with a detector and nothing else, is ours to delete."""
     if not folder.is_dir():
         return False

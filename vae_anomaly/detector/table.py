@@ -61,7 +61,7 @@ def read_traces(
 
     Args:
         scores: A scores table, rows in any order.
-        contract: Names of time, asset and sensors.
+        contract: Names of time, sensors and asset; without an asset column all is one asset.
         normal: Normal contribution of each sensor, in nats. Shape `(sensors,)`.
 
     Returns:
@@ -76,8 +76,8 @@ def read_traces(
     shares = [struct.field(name).to_numpy(zero_copy_only=False) for name in contract.sensor_names]
     excess = np.stack(shares, axis=1) - normal
     assets = np.full(len(times), DEFAULT_ASSET, dtype=object)
-    if contract.asset is not None:
-        assets = scores[contract.asset].to_numpy(zero_copy_only=False)
+    if contract.asset in scores.column_names:
+        assets = scores[contract.asset].to_numpy()
     for asset in sorted(set(assets)):
         mine = np.flatnonzero(assets == asset)
         _, first = np.unique(times[mine], return_index=True)

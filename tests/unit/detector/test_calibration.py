@@ -1,0 +1,180 @@
+import numpy as np
+import pytest
+
+from vae_anomaly.detector.alerts import AlertRules, find_spans
+from vae_anomaly.detector.calibration import (
+    HeldOut,
+    calibrate,
+    effective_sample_size,
+    require_held_out,
+)
+from vae_anomaly.domain import SECONDS_PER_WEEK
+from vae_anomaly.errors import CalibrationError
+
+MINUTE_US = 60_000_000
+STEPS_PER_WEEK = int(SECONDS_PER_WEEK // 60)
+RULES = AlertRules(
+    merge_steps=30, min_steps=1, release_fraction=0.8, top_sensors=3, period_s=60.0, gap_steps=5
+)
+
+
+def ar1(num: int, phi: float, *, seed: int = 0) -> np.ndarray:
+    """Positive, autocorrelated scores."""
+    noise = np.random.default_rng(seed).normal(size=num) * np.sqrt(1 - phi**2)
+    values = np.empty(num)
+    value = noise[0]
+    for step in range(num):
+        value = phi * value + noise[step]
+        values[step] = value
+    return np.exp(values)
+
+
+def held_out(score: np.ndarray) -> HeldOut:
+    times = np.arange(len(score), dtype=np.int64) * MINUTE_US
+    return HeldOut("pump-07", times, score)
+
+
+def at(score, *, budget=None, rate=0.01, provisional=False):
+    return calibrate(
+        held_out(score),
+        rules=RULES,
+        budget_per_week=budget,
+        false_alarm_rate=rate,
+        provisional=provisional,
+    )
+
+
+def count_events(score: np.ndarray, threshold: float) -> int:
+    times = np.arange(len(score), dtype=np.int64) * MINUTE_US
+    return len(find_spans(times, score, threshold=threshold, rules=RULES))
+
+
+# --- effective steps ---
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.5, 0.9, 0.99])
+def test_the_effective_steps_of_an_ar1_series_are_those_of_the_theory(phi):
+    num = 40_000
+    noise = np.log(ar1(num, phi))
+    assert effective_sample_size(noise) == pytest.approx(num * (1 - phi) / (1 + phi), rel=0.35)
+
+
+def test_alternating_scores_are_not_worth_more_than_their_number():
+    assert effective_sample_size(np.tile([1.0, -1.0], 500)) == 1000
+
+
+@pytest.mark.parametrize(
+    ("score", "steps"),
+    [([], 1), ([1.0], 1), ([1.0, 2.0, 3.0], 3), ([5.0] * 40, 40)],
+)
+def test_short_or_constant_scores_count_as_they_are(score, steps):
+    assert effective_sample_size(np.array(score)) == steps
+
+
+def test_a_drift_is_worth_next_to_nothing():
+    assert effective_sample_size(np.linspace(0, 1, 1000)) < 10
+
+
+# --- a step rate ---
+
+
+def test_a_step_rate_is_kept_on_the_held_out_steps():
+    score = ar1(10_000, 0.5)
+    found = at(score, rate=0.01)
+    assert np.mean(score > found.threshold) == pytest.approx(0.01, abs=2e-4)
+    assert found.expected_rate == np.mean(score > found.threshold)
+    assert found.rate_low < 0.01 < found.rate_high
+    assert (found.false_alarm_rate, found.budget_per_week) == (0.01, None)
+    assert (found.num_steps, found.duration_s) == (10_000, 600_000.0)
+    assert not found.provisional
+
+
+def test_the_interval_widens_with_autocorrelation():
+    loose, tight = at(ar1(20_000, 0.99)), at(ar1(20_000, 0.0))
+    assert loose.rate_high - loose.rate_low > 2 * (tight.rate_high - tight.rate_low)
+    assert loose.effective_steps < tight.effective_steps / 20
+
+
+def test_too_few_steps_for_a_rate_are_refused_with_the_number_needed():
+    with pytest.raises(CalibrationError) as caught:
+        at(ar1(99, 0.0), rate=0.01)
+    assert str(caught.value) == (
+        "Cannot set a threshold for asset 'pump-07' at a false-alarm rate of 0.01: expected at "
+        "least 100 held-out steps, got 99. Use a longer training period, a larger "
+        "calibration_share or a larger false_alarm_rate."
+    )
+
+
+def test_too_few_independent_steps_make_a_rate_provisional():
+    assert at(ar1(200, 0.99)).provisional
+    assert at(ar1(99, 0.0), provisional=True).provisional
+    assert not at(ar1(500, 0.0)).provisional
+
+
+# --- a budget ---
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("phi", [0.0, 0.9])
+def test_a_budget_holds_on_the_held_out_steps_themselves(seed, phi):
+    score = ar1(2 * STEPS_PER_WEEK, phi, seed=seed)
+    for budget in (1.0, 5.0, 30.0):
+        found = at(score, budget=budget)
+        assert count_events(score, found.threshold) <= 2 * budget
+        assert found.expected_rate == count_events(score, found.threshold) / 2
+        assert found.rate_low <= found.expected_rate <= found.rate_high
+        assert (found.budget_per_week, found.false_alarm_rate) == (budget, None)
+        assert not found.provisional
+
+
+def test_a_larger_budget_gives_a_lower_threshold():
+    score = ar1(2 * STEPS_PER_WEEK, 0.9)
+    thresholds = [at(score, budget=budget).threshold for budget in (0.5, 1, 2, 5, 20, 100)]
+    assert thresholds == sorted(thresholds, reverse=True)
+    assert thresholds[0] > thresholds[-1]
+
+
+def test_a_budget_that_allows_every_event_stays_in_the_upper_scores():
+    score = ar1(STEPS_PER_WEEK, 0.0)
+    assert at(score, budget=1e6).threshold >= np.quantile(score, 0.8)
+
+
+def test_no_event_in_the_held_out_time_still_has_an_upper_limit():
+    found = at(ar1(2 * STEPS_PER_WEEK, 0.9), budget=0.6)
+    assert (found.expected_rate, found.rate_low) == (0.0, 0.0)
+    assert found.rate_high == pytest.approx(-np.log(0.05) / 2)  # the rule of three
+
+
+def test_too_short_a_time_for_a_budget_is_refused_with_the_days_needed():
+    with pytest.raises(CalibrationError) as caught:
+        at(ar1(3456, 0.0), budget=0.5)
+    assert str(caught.value) == (
+        "Cannot set a threshold for asset 'pump-07' at 0.5 alert events a week: expected at "
+        "least 14 days of held-out normal readings, got 2.4. Use a longer training period or a "
+        "larger budget, or set provisional = true to accept an unproven threshold."
+    )
+
+
+def test_too_few_independent_steps_for_a_budget_are_refused():
+    drifting = np.linspace(1.0, 2.0, STEPS_PER_WEEK) + ar1(STEPS_PER_WEEK, 0.0) * 1e-3
+    with pytest.raises(CalibrationError, match="at 2 alert events a week: expected at least"):
+        at(drifting, budget=2.0)
+    assert at(drifting, budget=2.0, provisional=True).provisional
+
+
+def test_what_cannot_be_carried_is_accepted_as_provisional_and_marked():
+    found = at(ar1(3456, 0.0), budget=0.5, provisional=True)
+    assert found.provisional
+    assert found.threshold >= ar1(3456, 0.0).max()
+
+
+@pytest.mark.parametrize("budget", [None, 2.0])
+@pytest.mark.parametrize("provisional", [False, True])
+def test_without_any_held_out_step_there_is_no_threshold_at_all(budget, provisional):
+    with pytest.raises(CalibrationError, match=r"got 0\."):
+        at(np.empty(0), budget=budget, provisional=provisional)
+
+
+def test_enough_steps_are_not_refused_early():
+    require_held_out("a", 100, period_s=60.0, budget_per_week=None, rate=0.01)
+    require_held_out("a", STEPS_PER_WEEK, period_s=60.0, budget_per_week=1.0, rate=0.01)
