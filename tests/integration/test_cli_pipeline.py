@@ -148,17 +148,26 @@ def test_score_and_evaluate_with_the_registered_champion(settings, folder, tmp_p
     assert json.loads(outcome.out)["num_anomalies"] > 0
 
 
-def test_run_of_a_step_that_is_done_says_so(settings):
-    outcome = run_apart("run", "ingest", "--config", settings)
-    assert outcome.code == 0, outcome.err
-    assert outcome.err == ""
-    assert outcome.out == f"Nothing to ingest: {NUM_FILES} files known already.\n"
-
-
-def test_a_flow_that_fails_is_one_message(tmp_path):
+def test_run_says_what_was_done_or_why_it_failed(settings, tmp_path):
     (tmp_path / "pipeline.toml").touch()
-    outcome = run_apart("run", "score", "--config", tmp_path / "pipeline.toml")
+    steps = [("ingest", settings), ("score", tmp_path / "pipeline.toml")]
+    commands = [["run", step, "--config", str(config)] for step, config in steps]
+    program = (
+        "from vae_anomaly.cli import main\n"
+        f"assert [main(command) for command in {commands}] == [0, 1]"
+    )  # one process, so that Prefect starts once
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"Nothing to ingest: {NUM_FILES} files known already.\n"
+    assert result.stderr.startswith("error: Cannot score: expected readings in the lake")
+    assert result.stderr.count("\n") == 1
+
+
+def test_serving_without_any_schedule_is_refused(tmp_path):
+    settings = tmp_path / "pipeline.toml"
+    settings.write_text("[schedule]\ningest_every_s = 0\ntrain_every_s = 0\nscore_every_s = 0\n")
+    outcome = run_apart("serve", "--config", settings)
     assert outcome.code == 1
-    assert outcome.out == ""
-    assert outcome.err.startswith("error: Cannot score: expected readings in the lake")
-    assert outcome.err.count("\n") == 1
+    assert outcome.err.startswith("error: Cannot serve")

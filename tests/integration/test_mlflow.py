@@ -439,6 +439,7 @@ def serve(store, address, log):
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=STOP_LIMIT_S)
+            wait_until_stopped(port)
 
 
 def wait_until_ready(process, url, log):
@@ -451,6 +452,17 @@ def wait_until_ready(process, url, log):
             assert process.poll() is None, log.read_text(encoding="utf-8")
             time.sleep(0.5)
     pytest.fail(f"no server after {START_LIMIT_S} s: {log.read_text(encoding='utf-8')}")
+
+
+def wait_until_stopped(port):
+    """Wait for the worker that `mlflow` leaves to end by itself."""
+    deadline = time.monotonic() + STOP_LIMIT_S
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return
+        time.sleep(0.1)
+    pytest.fail(f"the server still listens {STOP_LIMIT_S} s after it was stopped")
 
 
 def refuse_constant(name):
@@ -500,6 +512,4 @@ def test_a_served_champion_answers_as_the_batch_path_does(
         status, answer = post(url, body)
         assert status == 400
         assert "Cannot read times" in answer["message"]
-    with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(url, timeout=5)  # noqa: S310
-    assert "Traceback" not in log.read_text(encoding="utf-8")
+        assert "Traceback" not in log.read_text(encoding="utf-8")

@@ -252,7 +252,7 @@ def _tail_threshold(held_out: HeldOut, rules: AlertRules, allowed: float) -> flo
     spans = find_spans(held_out.timestamps, held_out.score, threshold=start, rules=rules)
     peaks = [float(held_out.score[span.first : span.last + 1].max()) for span in spans]
     excess = float(np.mean(peaks)) - start
-    return start + most * excess * ((most / allowed) ** (1.0 / most) - 1.0)
+    return float(start + most * excess * ((most / allowed) ** (1.0 / most) - 1.0))
 
 
 def _poisson_interval(count: int) -> tuple[float, float]:

@@ -47,7 +47,7 @@ def find_period(values: FloatArray) -> int:
         >>> find_period(np.sin(np.arange(2000) * 2 * np.pi / 48))
         48
     """
-    from scipy.fft import next_fast_len  # noqa: PLC0415 (only this function needs scipy)
+    from scipy.fft import next_fast_len
 
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)][:_PERIOD_ROWS]

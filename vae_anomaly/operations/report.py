@@ -51,7 +51,7 @@ def make_report(report: ReportInput) -> str:
     Raises:
         ReportError: Readings, scores, mean and sigma do not have the same rows.
     """
-    from plotly.offline import get_plotlyjs  # noqa: PLC0415  # a second of imports
+    from plotly.offline import get_plotlyjs  # a second of imports
 
     _check(report)
     scripts = (str(get_plotlyjs()).strip(), _read_part("report.js"))
@@ -124,7 +124,7 @@ def _check(report: ReportInput) -> None:
 
 
 def _make_environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("vae_anomaly.operations"),

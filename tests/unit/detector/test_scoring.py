@@ -1,0 +1,208 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.unit.detector.plain_density import KL, make_density, make_record, make_table
+from vae_anomaly.detector.scoring import RowScores, score_rows, score_steps
+from vae_anomaly.detector.table import make_score_table, read_traces
+from vae_anomaly.domain import Sensor
+from vae_anomaly.model.density import Density, SensorRoles
+from vae_anomaly.model.windows import order_steps
+from vae_anomaly.readings.check import check_readings
+
+NULL = None
+
+
+def check(table, record):
+    return check_readings(table, config=record.config.readings, contract=record.contract)
+
+
+def score(table, record=None) -> RowScores:
+    record = record or make_record()
+    return score_rows(check(table, record), make_density(), record)
+
+
+def test_the_score_is_the_energy_of_the_residuals():
+    rows = score(make_table([0.0, 2.0, 4.0]))
+    np.testing.assert_array_equal(rows.score, [0.0, 2.0, 8.0])
+    assert rows.state.tolist() == ["ok", "ok", "anomalous"]
+    assert rows.reason.tolist() == ["", "", ""]
+    np.testing.assert_allclose(rows.nll, rows.contribution.sum(axis=1) + KL)
+
+
+def test_a_score_on_the_threshold_is_still_ok():
+    rows = score(make_table([4.0, 4.0 + 1e-9]), make_record({"asset": 8.0}))
+    assert rows.state.tolist() == ["ok", "anomalous"]
+
+
+def test_missing_sensors_scale_the_energy_of_the_others_up():
+    rows = score(make_table([2.0, NULL], [NULL, 3.0]))
+    np.testing.assert_array_equal(rows.score, [4.0, 9.0])
+    assert (rows.contribution[[0, 1], [1, 0]] == 0).all()
+
+
+def test_rows_without_enough_sensors_are_unscorable():
+    rows = score(make_table([NULL, 1.0], [NULL, 1.0]))
+    assert rows.state.tolist() == ["unscorable", "ok"]
+    assert rows.reason.tolist() == ["too_few_sensors", ""]
+    for numbers in (rows.nll, rows.score, rows.kl):
+        assert np.isnan(numbers[0])
+    assert np.isnan(rows.contribution[0]).all()
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_a_number_that_is_not_finite_never_becomes_ok(broken):
+    class Broken:
+        def decode(self, values, observed):
+            decoded = make_density().engine.decode(values, observed)
+            decoded.contribution[0] = broken
+            return decoded
+
+    density = Density(make_density().roles, 1, {}, Broken())
+    record = make_record()
+    rows = score_rows(check(make_table([9.0, 9.0]), record), density, record)
+    assert rows.state.tolist() == ["unscorable", "anomalous"]
+    assert rows.reason.tolist() == ["not_finite", ""]
+
+
+def test_rows_without_a_time_or_with_an_impossible_one_are_unscorable():
+    rows = score(make_table([0.0, 0.0, 0.0], ticks=[NULL, -10_000_000_000, 0]))
+    assert rows.state.tolist() == ["unscorable", "unscorable", "ok"]
+    assert rows.reason.tolist() == ["no_timestamp", "implausible_time", ""]
+
+
+def test_rows_without_an_asset_are_unscorable():
+    record = make_record({"a": 5.0}, asset="asset")
+    rows = score(make_table([0.0, 0.0], assets=["a", NULL]), record)
+    assert rows.state.tolist() == ["ok", "unscorable"]
+    assert rows.reason.tolist() == ["", "no_asset"]
+    nobody = score(make_table([0.0, 0.0], assets=[NULL, NULL]), record)
+    assert nobody.state.tolist() == ["unscorable"] * 2
+
+
+def test_a_duplicate_gets_the_score_of_the_row_that_is_kept():
+    rows = score(make_table([4.0, 0.0, 4.0, 0.0], ticks=[1, 0, 1, 2]))
+    assert rows.state.tolist() == ["anomalous", "ok", "anomalous", "ok"]
+    assert rows.nll[0] == rows.nll[2]
+    np.testing.assert_array_equal(rows.contribution[0], rows.contribution[2])
+
+
+def test_a_conflicting_duplicate_is_unscorable_and_the_kept_row_is_not():
+    rows = score(make_table([4.0, 0.0], ticks=[1, 1]))
+    assert sorted(rows.state.tolist()) == ["ok", "unscorable"]
+    assert sorted(rows.reason.tolist()) == ["", "conflicting_duplicate"]
+
+
+def test_duplicates_of_several_assets_do_not_mix():
+    record = make_record({"a": 5.0, "b": 5.0}, asset="asset")
+    table = make_table([4.0, 1.0, 4.0, 1.0], ticks=[1, 1, 1, 1], assets=["b", "a", "b", "a"])
+    assert score(table, record).state.tolist() == ["anomalous", "ok", "anomalous", "ok"]
+
+
+def test_every_asset_has_its_own_threshold_and_an_unknown_one_the_lowest():
+    record = make_record({"a": 10.0, "b": 5.0}, asset="asset")
+    rows = score(make_table([4.0] * 3, assets=["a", "b", "new"]), record)
+    assert rows.threshold.tolist() == [10.0, 5.0, 5.0]
+    assert rows.state.tolist() == ["ok", "anomalous", "anomalous"]
+
+
+def test_smoothing_does_not_cross_assets_gaps_or_the_order_of_arrival():
+    record = make_record({"a": 5.0, "b": 5.0}, asset="asset", smoothing_steps=3, normal_level=0.0)
+    table = make_table([6.0, 0.0, 0.0, 0.0], ticks=[0, 1, 0, 100], assets=["a", "b", "b", "a"])
+    rows = score(table, record)
+    assert rows.score[0] > 5
+    np.testing.assert_array_equal(rows.score[1:], 0.0)
+
+
+def test_an_unscorable_row_has_no_influence_on_the_next_one():
+    record = make_record(smoothing_steps=3)
+    beside = score(make_table([1.0, NULL, 1.0], [0.0, NULL, 0.0]), record)
+    normal = score(make_table([1.0, 2.0**0.5, 1.0], [0.0, 0.0, 0.0]), record)
+    assert beside.score[2] == pytest.approx(normal.score[2])
+
+
+def test_a_step_is_scored_where_any_sensor_is_present_when_few_are_asked_for():
+    record = make_record()
+    checked = check(make_table([NULL, 1.0], [NULL, NULL]), record)
+    steps = order_steps(checked.readings, checked.problems, period_s=60.0, gap_steps=5)
+    scored = score_steps(checked.readings, steps, make_density(), min_observed_share=1e-9)
+    assert scored.reason.tolist() == ["too_few_sensors", ""]
+
+
+def test_a_constant_sensor_counts_as_present():
+    density = Density(SensorRoles((0,), (1,), (0.0,), (), (0.0,)), 1, {}, make_density().engine)
+    record = make_record()
+    rows = score_rows(check(make_table([NULL, 0.0], [0.0, 7.0]), record), density, record)
+    assert rows.state.tolist() == ["ok", "anomalous"]
+    np.testing.assert_array_equal(rows.score, [0.0, 50.0])
+
+
+# --- the table and its traces ---
+
+
+def score_table(table, record=None):
+    record = record or make_record()
+    checked = check(table, record)
+    return make_score_table(checked, score_rows(checked, make_density(), record))
+
+
+def test_the_table_has_one_row_per_row_and_null_where_there_is_no_number():
+    table = score_table(make_table([0.0, NULL], [0.0, NULL]))
+    assert table.column_names == [
+        "timestamp",
+        "nll",
+        "score",
+        "threshold",
+        "state",
+        "reason",
+        "kl",
+        "contribution",
+    ]
+    assert table["nll"].null_count == table["score"].null_count == table["kl"].null_count == 1
+    assert table["contribution"][1].as_py() == {"flow": None, "pressure": None}
+    assert str(table.schema.field("timestamp").type) == "timestamp[us, tz=UTC]"
+    assert table["state"].to_pylist() == ["ok", "unscorable"]
+
+
+def test_missing_times_and_assets_stay_missing_in_the_table():
+    record = make_record({"a": 5.0}, asset="asset")
+    table = score_table(make_table([0.0] * 3, ticks=[0, NULL, 1], assets=["a", "a", NULL]), record)
+    assert table["timestamp"].null_count == 1
+    assert table["asset"].to_pylist() == ["a", "a", None]
+
+
+def test_traces_hold_the_scored_steps_of_each_asset_in_order_and_once():
+    record = make_record({"a": 5.0, "b": 5.0}, asset="asset")
+    table = make_table(
+        [4.0, 1.0, 4.0, NULL, 2.0],
+        [0.0, 0.0, 0.0, NULL, 0.0],
+        ticks=[5, 3, 5, 1, 0],
+        assets=["b", "a", "b", "a", "b"],
+    )
+    scores = score_table(table, record)
+    normal = np.array([0.5, 0.0])
+    traces = dict(read_traces(scores, record.contract, normal=normal))
+    assert list(traces) == ["a", "b"]
+    np.testing.assert_array_equal(traces["b"].score, [2.0, 8.0])
+    assert len(traces["a"].score) == 1
+    shares = scores["contribution"][4].as_py()
+    np.testing.assert_allclose(
+        traces["b"].excess[0], [shares["flow"] - 0.5, shares["pressure"]]
+    )
+
+
+def test_without_a_scored_row_there_is_no_trace():
+    record = make_record()
+    scores = score_table(make_table([NULL], [NULL]), record)
+    assert list(read_traces(scores, record.contract, normal=np.zeros(2))) == []
+
+
+def test_sensor_names_may_be_anything():
+    name, record = "a.b [m³/h]", make_record()
+    contract = replace(record.contract, sensors=(Sensor(name), Sensor("score")))
+    table = make_table([9.0, 0.0]).rename_columns(["timestamp", name, "score"])
+    scores = score_table(table, replace(record, contract=contract))
+    assert list(scores["contribution"][0].as_py()) == [name, "score"]
+    traces = dict(read_traces(scores, contract, normal=np.zeros(2)))
+    assert traces["asset"].excess.shape == (2, 2)
