@@ -1,6 +1,9 @@
 # Everything a person or a machine does with this project. Needs Python 3.11+ and make, no more.
 
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+# The first Python that runs and is recent enough; a name alone may be a shim without a Python.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& command -v $$python && break; done)
 UV_VERSION := 0.13.9
 UV := .uv/bin/uv
 BIN := .venv/bin
@@ -47,8 +50,8 @@ clean: ## Remove what was built and what runs left behind, the sample data excep
 	rm -rf data/demo data/lake data/mlflow data/prefect data/raw data/report.html
 
 $(UV):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found; \
+	install one, or give it: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .uv
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
