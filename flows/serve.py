@@ -195,10 +195,10 @@ async def _wait_until_started(runner: Runner, polling: asyncio.Task[None]) -> No
 
 
 def _show_own_lines() -> None:
-    """Write what we do to standard error, where nobody else sees to it."""
+    """Write what we do to standard error, once: Prefect would write it again."""
     lines = logging.getLogger("flows")
+    lines.propagate = False
     if not lines.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s | %(message)s", "%H:%M:%S"))
         lines.addHandler(handler)
-        lines.propagate = False

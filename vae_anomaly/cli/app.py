@@ -52,6 +52,7 @@ def make_app() -> App:
         version=f"{PROGRAM} {__version__}",
         default_parameter=Parameter(negative="", show_default=False),
         result_action="return_value",
+        suppress_keyboard_interrupt=False,
     )
     for group, commands in GROUPS.items():
         for command in commands:
@@ -59,16 +60,8 @@ def make_app() -> App:
     return app
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        arguments: Of the command line; those of the process where not given, and only then
-            logging and warnings of the process are set.
-
-    Returns:
-        The exit code: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
-    """
+def run(arguments: Sequence[str] | None) -> int:
+    """Run one command; see `vae_anomaly.cli.main`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG_OPTION in given or bool(os.environ.get(DEBUG_VARIABLE))
     tokens = [token for token in given if token != DEBUG_OPTION]

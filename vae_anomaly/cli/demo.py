@@ -51,7 +51,7 @@ def demo(*, folder: Path = DEFAULT_FOLDER, json: Json = False) -> None:
         write_settings(settings, make_demo_settings())
     config = read_pipeline_config(settings)
     finished = folder / FINISHED_FILE
-    model_version = _read_finished(finished, make_state(settings, config))
+    model_version = read_finished(finished, make_state(settings, config))
     if model_version is None:
         model_version = _run_steps(settings, quiet=json)
         state = make_state(settings, config)
@@ -131,7 +131,7 @@ def put_files(folder: Path) -> None:
     """Put the sample files into the raw folder of the demo, where they are not there yet.
 
     Raises:
-        TableError: They cannot be written.
+        TableError: They cannot be written, or others of the same name are there.
     """
     raw = folder / "raw"
     sample = sorted(SAMPLE.glob("*.parquet"))
@@ -139,8 +139,7 @@ def put_files(folder: Path) -> None:
         raw.mkdir(parents=True, exist_ok=True)
         if sample:
             for file in sample:
-                if not (raw / file.name).exists():
-                    shutil.copy2(file, raw / file.name)
+                _put_file(file, raw / file.name)
         elif not any(raw.iterdir()):
             from vae_anomaly.readings.simulator import write_sample
 
@@ -152,7 +151,18 @@ def put_files(folder: Path) -> None:
         ) from error
 
 
-def _read_finished(file: Path, state: dict[str, Any]) -> str | None:
+def _put_file(file: Path, target: Path) -> None:
+    if not target.exists():
+        shutil.copy2(file, target)
+    elif target.read_bytes() != file.read_bytes():
+        raise TableError(
+            f"Cannot run the demo in '{target.parents[1]}': expected '{target.name}' of the "
+            "sample, got another file of that name, as an older version leaves it. "
+            "Delete the folder, or give --folder another one."
+        )
+
+
+def read_finished(file: Path, state: dict[str, Any]) -> str | None:
     """Return the model version of a demo that is finished and was not touched since."""
     try:
         content = json_format.loads(file.read_text(encoding="utf-8"))

@@ -11,15 +11,13 @@ from collections.abc import Callable
 
 from cyclopts import CycloptsError
 
+from vae_anomaly.cli import EXIT_INTERRUPTED
 from vae_anomaly.cli.output import clean_text
 from vae_anomaly.errors import VaeAnomalyError
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
-"""128 and the number of the signal, as shells count it."""
-
 DEBUG_OPTION = "--debug"
 DEBUG_VARIABLE = "VAE_ANOMALY_DEBUG"
 

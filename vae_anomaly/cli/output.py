@@ -83,6 +83,7 @@ def make_table(
         title_style="bold",
         box=box.SIMPLE_HEAD,
         show_edge=False,
+        pad_edge=False,
         padding=(0, 1, 0, 0),
     )
     for name in columns:

@@ -58,7 +58,7 @@ def print_quality(quality: Quality) -> None:
             add_row(table, name, format_count(count), REASONS.get(name, ""))
         print_table(table)
     _print_sensors(quality.sensors)
-    print_notes(quality.notes)
+    print_notes((*quality.notes, *note_sentinels(quality.sensors)))
 
 
 def print_ignored(ignored: Mapping[str, str]) -> None:
@@ -89,13 +89,14 @@ def describe_kinds(profiles: Sequence[SensorProfile]) -> str:
 
 def note_sentinels(profiles: Sequence[SensorProfile]) -> tuple[str, ...]:
     """Note values that look like they mean "missing" but were taken as readings."""
+    names: dict[float, list[str]] = {}
+    for profile in profiles:
+        for value in profile.suggested_sentinels:
+            names.setdefault(value, []).append(profile.name)
     return tuple(
-        f"sensor '{item.name}' has values that look like a sentinel: "
-        f"{', '.join(f'{value:g}' for value in item.suggested_sentinels)}. If they mean "
-        f"missing, give --sentinel {item.suggested_sentinels[0]:g} or set sentinels in the "
-        "settings."
-        for item in profiles
-        if item.suggested_sentinels
+        f"{value:g} looks like a sentinel, in {', '.join(found)}. If it means missing, give "
+        f"--sentinel {value:g} or set sentinels in the settings."
+        for value, found in sorted(names.items())
     )
 
 
@@ -107,7 +108,7 @@ def count_kinds(profiles: Sequence[SensorProfile]) -> dict[str, int]:
 def _count_rows(quality: Quality) -> str:
     return (
         f"of them {format_count(quality.num_usable)} usable, "
-        f"{format_count(quality.num_duplicates)} duplicates, "
+        f"{format_plural(quality.num_duplicates, 'duplicate')}, "
         f"{format_count(quality.num_quarantined)} to quarantine"
     )
 

@@ -133,7 +133,7 @@ def print_events(events: Sequence[AlertEvent], *, planted: Sequence[str] = ()) -
         {
             "asset": event.asset,
             **_describe_event(event),
-            **({"what was planted": planted[position]} if planted else {}),
+            **({"planted there": planted[position]} if planted else {}),
         }
         for position, event in enumerate(events[:MAX_EVENTS])
     ]

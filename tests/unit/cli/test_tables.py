@@ -194,7 +194,7 @@ def test_quality_shows_rows_gaps_and_problems(printed):
     )  # fmt: skip
     sensor_tables.print_quality(quality)
     out = printed()
-    assert "10, of them 8 usable, 1 duplicates, 1 to quarantine" in out
+    assert "10, of them 8 usable, 1 duplicate, 1 to quarantine" in out
     assert "2, the longest 2 h" in out
     assert "25 % of steps irregular" in out
     assert "no time" in out
@@ -231,8 +231,8 @@ def test_kinds_name_the_sensors_that_never_move():
 
 
 def test_suspected_sentinels_come_with_the_option_that_declares_them():
-    profiles = (make_profile(), make_profile("level", suggested_sentinels=(-9999.0, 850.0)))
+    odd = {"suggested_sentinels": (-9999.0,)}
+    profiles = (make_profile(), make_profile("level", **odd), make_profile("speed", **odd))
     (note,) = sensor_tables.note_sentinels(profiles)
-    assert "sensor 'level'" in note
-    assert "-9999, 850" in note
+    assert "-9999 looks like a sentinel, in level, speed." in note
     assert "--sentinel -9999" in note

@@ -1,0 +1,111 @@
+"""The same guarantees, tests and numbers on JAX, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import PROJECT, make_plant
+from vae_anomaly import Detector
+from vae_anomaly.model.engine import KERAS_FILE, KerasEngine, decode_windows, open_engine
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(find_spec("jax") is None, reason="JAX is not installed (extra 'jax')"),
+]
+
+TESTS_ON_JAX = (
+    "tests/property/test_guarantees.py::test_g1_units_do_not_matter",
+    "tests/property/test_guarantees.py::test_g1_holds_for_offsets_of_a_billion_spreads",
+    "tests/unit/model",
+)
+
+LIMIT_S = 900
+NUMBERS = ("nll", "score", "kl")
+
+EXCHANGE = Path(__file__).with_name("exchange_on_jax.py")
+WARNINGS = (
+    "-Werror",
+    # Keras saving a variable under NumPy 2.4, as in pyproject.toml
+    "-Wignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
+)
+
+
+def run_on_jax(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(PROJECT)},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+def test_g1_and_the_tests_of_the_model_pass_on_jax():
+    done = run_on_jax("-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS_ON_JAX)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout.splitlines()[-1]
+
+
+# --- across backends ---
+
+
+@pytest.fixture(scope="module")
+def exchange(detector, tmp_path_factory) -> Path:
+    """A folder with a TensorFlow detector, a JAX detector, and what JAX made of both."""
+    folder = tmp_path_factory.mktemp("backends")
+    detector.save(folder / "tensorflow")
+    np.save(folder / "windows.npy", windows_of(detector))
+    done = run_on_jax(*WARNINGS, str(EXCHANGE), str(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    return folder
+
+
+def windows_of(detector: Detector) -> np.ndarray:
+    table = make_plant(300, seed=1)
+    values = np.stack([table[name].to_numpy() for name in detector.contract.sensor_names], axis=1)
+    values[::7, 0] = np.nan
+    return values[:, None, :]
+
+
+def assert_close(one, other):
+    assert one["state"].to_pylist() == other["state"].to_pylist()
+    for name in NUMBERS:
+        np.testing.assert_allclose(
+            one[name].to_numpy(), other[name].to_numpy(), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_tensorflow_detector_scores_the_same_in_a_process_of_jax(detector, exchange):
+    assert_close(pq.read_table(exchange / "tensorflow.parquet"), detector.score(make_plant(300, seed=1)))
+
+
+def test_a_network_trained_on_tensorflow_decodes_the_same_on_jax(detector, exchange):
+    here = decode_windows(
+        open_engine({KERAS_FILE: (exchange / "tensorflow" / KERAS_FILE).read_bytes()}),
+        windows_of(detector),
+    )
+    there = np.load(exchange / "decoded.npz")
+    for name in ("contribution", "kl", "mean", "sigma"):
+        scale = np.maximum(np.abs(getattr(here, name)).max(axis=0), 1.0)
+        assert (np.abs(there[name] - getattr(here, name)) / scale).max() < 1e-4
+
+
+def test_a_detector_trained_on_jax_loads_and_scores_the_same_on_tensorflow(exchange):
+    record = json.loads((exchange / "jax" / "detector.json").read_text())
+    assert record["facts"]["backend"] == "jax"
+    assert sorted(record["files"]) == ["golden.parquet", "vae.keras"]  # JAX exports no ONNX
+    loaded = Detector.load(exchange / "jax")
+    assert isinstance(loaded._density.engine, KerasEngine)
+    assert_close(loaded.score(make_plant(300, seed=1)), pq.read_table(exchange / "jax.parquet"))

@@ -1,0 +1,242 @@
+"""The flows under Prefect, in this process, from raw files to the report."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, TaskRunFilter
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
+from prefect.flows import load_flow_from_entrypoint
+from prefect.states import Failed
+
+from flows.artifacts import listen, publish_ingest, publish_scores, publish_training
+from flows.ingest import ingest
+from flows.schedules import ANCHOR
+from flows.score import score
+from flows.tasks import is_worth_retrying
+from flows.train import train
+from tests.conftest import PROJECT
+from tests.pipelines import DAYS, write_pipeline
+from vae_anomaly.config import ScheduleConfig, read_pipeline_config
+from vae_anomaly.errors import (
+    CalibrationError,
+    ConfigError,
+    ReadingsError,
+    RegistryError,
+    TableError,
+)
+from vae_anomaly.operations.pipeline import list_alerts
+from vae_anomaly.readings.ingest import FailedFile, IngestResult
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("prefect_server")]
+
+STEPS = {"ingest": ingest, "train": train, "score": score}
+DAY_S = 86_400
+
+
+@dataclass(frozen=True)
+class Line:
+    """Three flows run one after the other, twice."""
+
+    config: Path
+    first: dict[str, Any]
+    second: dict[str, Any]
+    report_age: tuple[float, float]
+    progress: list[tuple[int, int]]
+
+
+@pytest.fixture(scope="session")
+def line(prefect_server, tmp_path_factory) -> Line:
+    config, _ = write_pipeline(tmp_path_factory.mktemp("line"))
+    report, progress = config.with_name("report.html"), []
+    with listen(lambda *step: progress.append(step)):
+        first = {name: run(str(config)) for name, run in STEPS.items()}
+    written = report.stat().st_mtime
+    second = {name: run(str(config)) for name, run in STEPS.items()}
+    return Line(config, first, second, (written, report.stat().st_mtime), progress)
+
+
+def read_artifacts(key: str) -> list[Any]:
+    """Return the contents of all artifacts of a key, the newest first."""
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(
+            artifact_filter=ArtifactFilter(),
+            flow_run_filter=FlowRunFilter(),
+            task_run_filter=TaskRunFilter(),
+            sort=ArtifactSort.UPDATED_DESC,
+            limit=200,
+        )
+    return [artifact.data for artifact in found if artifact.key == key]
+
+
+def read_last_run() -> Any:
+    with get_client(sync_client=True) as client:
+        return client.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)[0]
+
+
+def test_the_flows_go_from_raw_files_to_the_report(line):
+    assert line.first["ingest"].num_new_files == DAYS
+    assert line.first["train"].is_champion
+    assert line.first["score"].num_rows > 1000
+    assert line.config.with_name("report.html").stat().st_size > 1_000_000
+
+
+def test_a_second_round_does_nothing(line):
+    assert line.second["ingest"].num_new_files == 0
+    assert line.second["train"].skipped
+    assert line.second["score"].skipped
+    assert line.report_age[0] == line.report_age[1]
+
+
+def test_flow_runs_are_named_by_flow_and_time(line):
+    ingest(str(line.config))
+    run = read_last_run()
+    assert run.name.startswith("ingest 20")
+    assert run.state_type is StateType.COMPLETED
+
+
+def test_progress_is_heard_in_this_process(line):
+    assert (DAYS, DAYS) in line.progress
+    assert (200, 200) in line.progress
+    assert (line.first["score"].num_rows,) * 2 in line.progress
+
+
+@pytest.mark.parametrize("key", ["ingest-progress", "train-progress", "score-progress"])
+def test_progress_is_shown_to_its_end(line, key):
+    assert 100.0 in read_artifacts(key)
+
+
+def test_the_ingest_shows_its_counts(line):
+    rows = json.loads(read_artifacts("ingest")[-1])
+    counts = {row["what"]: row["count"] for row in rows}
+    result = line.first["ingest"]
+    assert counts["files taken in"] == DAYS
+    assert counts["rows"] == result.num_rows
+    assert result.num_rows == (
+        counts["rows kept"] + counts["rows quarantined"] + counts["duplicates"]
+    )
+
+
+def test_the_training_shows_thresholds_and_health(line):
+    page = read_artifacts("training")[-1]
+    assert "# vae-anomaly version 1" in page
+    assert (
+        "| asset | threshold | expected | 90 % interval | held-out steps | provisional |" in page
+    )
+    assert f"| asset | {line.first['train'].calibrations['asset'].threshold:.4g} |" in page
+    assert all(f"| {check.name} |" in page for check in line.first["train"].health)
+
+
+def test_the_scoring_shows_states_and_alert_events(line):
+    states = {row["state"]: row["rows"] for row in json.loads(read_artifacts("states")[-1])}
+    assert sum(states.values()) == line.first["score"].num_rows
+    events = json.loads(read_artifacts("alert-events")[-1])
+    assert len(events) == line.first["score"].num_events >= 1
+    assert events[0]["status"] == "open"
+    assert events[0]["start"].startswith("2026-01-")
+
+
+def test_the_scoring_shows_where_the_report_lies(line):
+    assert f"`{line.config.with_name('report.html')}`" in read_artifacts("report")[-1]
+
+
+def test_training_only_without_a_champion_leaves_a_champion_alone(line):
+    assert train(str(line.config), only_without_champion=True) is None
+
+
+def test_another_version_can_score(line):
+    assert score(str(line.config), reference="1", with_report=False).skipped
+
+
+@pytest.mark.parametrize("name", ["train", "score"])
+def test_refusals_reach_the_caller_and_the_state(prefect_server, tmp_path, name):
+    config, _ = write_pipeline(tmp_path)
+    with pytest.raises(TableError, match="Run 'vae-anomaly run ingest' first"):
+        STEPS[name](str(config))
+    run = read_last_run()
+    assert run.state_type is StateType.FAILED
+    assert "Run 'vae-anomaly run ingest' first" in run.state.message
+
+
+def test_wrong_settings_fail_at_once(prefect_server, tmp_path):
+    config, _ = write_pipeline(tmp_path, settings="\n[schedule]\nnever = 1\n")
+    with pytest.raises(ConfigError, match="Extra inputs are not permitted"):
+        ingest(str(config))
+
+
+def test_parameters_of_a_wrong_type_are_refused(prefect_server):
+    from prefect.exceptions import ParameterTypeError
+
+    with pytest.raises(ParameterTypeError, match="only_without_champion"):
+        train("pipeline.toml", only_without_champion="perhaps")
+
+
+def caused(error: Exception) -> Exception:
+    error.__cause__ = OSError("connection refused")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError("disk"), True),
+        (TimeoutError("slow"), True),
+        (caused(RegistryError("not reached")), True),
+        (caused(TableError("not reached")), True),
+        (caused(ReadingsError("not reached")), True),
+        (RegistryError("no champion"), False),
+        (TableError("nothing ingested"), False),
+        (caused(ConfigError("not TOML")), False),
+        (CalibrationError("too little"), False),
+        (ValueError("a bug"), False),
+    ],
+)
+def test_only_what_may_mend_itself_is_tried_again(error, expected):
+    assert is_worth_retrying(None, None, Failed(data=error)) is expected
+
+
+def test_outcomes_are_told_in_one_line(line):
+    first, second = line.first, line.second
+    assert publish_ingest(second["ingest"]) == f"No new files among {DAYS}."
+    assert publish_ingest(first["ingest"]).startswith(f"Took in {DAYS} of {DAYS} files, ")
+    assert publish_training(first["train"]) == "Registered vae-anomaly version 1 as champion."
+    assert publish_training(second["train"]).startswith("Nothing to train: vae-anomaly version 1")
+    alerts = list_alerts(read_pipeline_config(line.config))
+    assert publish_scores(first["score"], alerts).endswith(f"{len(alerts)} in all.")
+    assert publish_scores(second["score"], alerts).startswith("Nothing to score: vae-anomaly ")
+
+
+def test_files_left_out_and_notes_are_shown(line):
+    result = IngestResult(
+        2, 1, 5, 5, 0, 0, 0, notes=("a note",), failed=(FailedFile("b", "not Parquet"),)
+    )
+    assert publish_ingest(result) == "Took in 1 of 2 files, 5 of 5 rows; left out 1 files."
+    rows = json.loads(read_artifacts("ingest")[0])
+    assert rows[-2:] == [
+        {"what": "left out b", "count": "not Parquet"},
+        {"what": "note", "count": "a note"},
+    ]
+
+
+def test_a_challenger_is_not_called_champion(line):
+    challenger = replace(line.first["train"], is_champion=False, decision="")
+    assert publish_training(challenger) == "Registered vae-anomaly version 1 as challenger."
+
+
+def test_deployments_of_prefect_yaml_load_and_keep_the_default_schedules():
+    content = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))
+    assert [item["name"] for item in content["deployments"]] == list(STEPS)
+    for item in content["deployments"]:
+        flow = load_flow_from_entrypoint(str(PROJECT / item["entrypoint"]))
+        assert flow.name == item["name"]
+        assert flow.validate_parameters(item["parameters"])
+        assert item["work_pool"]["name"] == "vae-anomaly"
+        assert item["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+        (schedule,) = item["schedules"]
+        assert schedule["interval"] == getattr(ScheduleConfig(), f"{flow.name}_every_s")
+        assert schedule["anchor_date"].startswith(f"{ANCHOR:%Y-%m-%dT00:0}")

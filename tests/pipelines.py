@@ -1,0 +1,65 @@
+"""A small pipeline on simulated readings, for tests of the pipeline, the flows and schedules."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from vae_anomaly.config import PipelineConfig, read_pipeline_config
+from vae_anomaly.readings.simulator import write_sample
+
+DAYS = 6
+NORMAL_DAYS = 4
+NUM_TRAINING_FILES = 4
+END = datetime.fromisoformat("2026-01-05T00:00:00Z") + timedelta(days=NORMAL_DAYS)
+
+SETTINGS = f"""
+source = "raw"
+report = "report.html"
+
+[lake]
+root = "lake"
+
+[training]
+end = "{END.isoformat()}"
+
+[detector.readings]
+sentinels = [-9999]
+
+[detector.model]
+min_training_steps = 200
+max_training_steps = 200
+
+[detector.threshold]
+smoothing_steps = 5
+
+[detector.alerts]
+merge_steps = 10
+"""
+
+
+def write_pipeline(
+    folder: Path, *, registry: Path | None = None, settings: str = "", num_files: int = DAYS
+) -> tuple[Path, list[Path]]:
+    """Write settings and raw files, one a day; files above `num_files` are held back.
+
+    Args:
+        folder: Where to.
+        registry: Folder of a registry to share; its own where not given.
+        settings: Further settings.
+        num_files: Files to put into the source.
+
+    Returns:
+        The settings file, and the files held back.
+    """
+    files = write_sample(folder / "later", days=DAYS, normal_days=NORMAL_DAYS, days_per_file=1)
+    (folder / "raw").mkdir()
+    for file in files[:num_files]:
+        file.rename(folder / "raw" / file.name)
+    config = folder / "pipeline.toml"
+    where = f'\n[registry]\nfolder = "{registry or "mlflow"}"\n'
+    config.write_text(SETTINGS + where + settings, encoding="utf-8")
+    return config, sorted((folder / "later").iterdir())
+
+
+def read_config(folder: Path, **options: object) -> PipelineConfig:
+    """Write a pipeline as `write_pipeline` does and read its settings."""
+    return read_pipeline_config(write_pipeline(folder, **options)[0])  # type: ignore[arg-type]

@@ -1,0 +1,225 @@
+import math
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from vae_anomaly import ConfigError, DetectorConfig
+from vae_anomaly.config import (
+    AlertConfig,
+    ModelConfig,
+    PipelineConfig,
+    ReadingsConfig,
+    ThresholdConfig,
+    make_config,
+    parse_record,
+    read_pipeline_config,
+)
+from vae_anomaly.domain import Contract, Sensor, SensorKind, SensorProfile
+
+VARIABLES = ("SOURCE", "LAKE_ROOT", "TRACKING_URI")
+
+
+@pytest.fixture(autouse=True)
+def no_addresses_in_the_environment(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(f"VAE_ANOMALY_{name}", raising=False)
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "pipeline.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def refused(file: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_pipeline_config(file)
+    return str(caught.value)
+
+
+def test_an_empty_file_gives_the_defaults_below_its_own_folder(tmp_path):
+    config = read_pipeline_config(write(tmp_path, ""))
+    assert config.detector == DetectorConfig()
+    assert config.source == str(tmp_path / "data/raw")
+    assert config.report == str(tmp_path / "data/report.html")
+    assert config.lake.root == str(tmp_path / "data/lake")
+    assert config.registry.folder == str(tmp_path / "data/mlflow")
+    assert config.registry.tracking_uri == ""
+    assert config.seed == 0
+
+
+def test_every_section_can_be_set(tmp_path):
+    file = write(
+        tmp_path,
+        """
+        source = "s3://bucket/raw/*.parquet"
+        report = "/var/report.html"
+        seed = 7
+        [detector]
+        preset = "question"
+        [detector.readings]
+        sensors = ["flow", "pressure (Pa)"]
+        units = { flow = "l/min" }
+        sentinels = [-999.0]
+        [detector.model]
+        learning_rate = 1e-3
+        [detector.threshold]
+        alert_budget_per_week = 2
+        provisional = true
+        [detector.alerts]
+        min_steps = 5
+        [lake]
+        root = "s3://bucket/lake"
+        [registry]
+        tracking_uri = "http://mlflow:5000"
+        [training]
+        end = "2026-01-30T00:00:00Z"
+        [schedule]
+        train_every_s = 0
+        """,
+    )
+    config = read_pipeline_config(str(file))
+    assert config.source == "s3://bucket/raw/*.parquet"
+    assert config.report == "/var/report.html"
+    assert config.lake.root == "s3://bucket/lake"
+    assert config.registry.tracking_uri == "http://mlflow:5000"
+    assert config.detector.preset == "question"
+    assert config.detector.readings.sensors == ("flow", "pressure (Pa)")
+    assert config.detector.model.learning_rate == 1e-3
+    assert config.detector.threshold.alert_budget_per_week == 2.0
+    assert config.schedule.train_every_s == 0
+
+
+def test_the_environment_sets_addresses_and_nothing_else(tmp_path, monkeypatch):
+    file = write(tmp_path, 'source = "raw"\n[lake]\nroot = "lake"\n')
+    monkeypatch.setenv("VAE_ANOMALY_SOURCE", "elsewhere")
+    monkeypatch.setenv("VAE_ANOMALY_LAKE_ROOT", "/tables")
+    monkeypatch.setenv("VAE_ANOMALY_TRACKING_URI", "http://mlflow:5000")
+    monkeypatch.setenv("VAE_ANOMALY_SEED", "9")
+    config = read_pipeline_config(file)
+    assert config.source == str(tmp_path / "elsewhere")
+    assert config.lake.root == "/tables"
+    assert config.registry.tracking_uri == "http://mlflow:5000"
+    assert config.seed == 0
+
+
+def test_an_empty_variable_is_as_good_as_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_ANOMALY_SOURCE", "")
+    assert read_pipeline_config(write(tmp_path, 'source = "raw"')).source.endswith("raw")
+
+
+def test_a_section_that_is_no_table_is_refused_even_with_a_variable(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_ANOMALY_LAKE_ROOT", "/tables")
+    assert "'lake': Input should be a valid dictionary" in refused(write(tmp_path, 'lake = "x"'))
+
+
+def test_a_missing_file_is_refused_with_the_command_that_writes_one(tmp_path):
+    file = tmp_path / "pipeline.toml"
+    assert refused(file) == (
+        f"Cannot read settings from '{file}': no such file. Write one with 'vae-anomaly init'."
+    )
+
+
+@pytest.mark.parametrize("content", [b"source =", b"\xff\xfe", b"a = 1\na = 2"])
+def test_what_is_not_toml_is_refused(tmp_path, content):
+    file = tmp_path / "pipeline.toml"
+    file.write_bytes(content)
+    assert refused(file).startswith(f"Cannot read settings from '{file}': ")
+
+
+def test_a_folder_is_no_settings_file(tmp_path):
+    assert refused(tmp_path).startswith(f"Cannot read settings from '{tmp_path}': ")
+
+
+def test_unknown_settings_are_refused_by_name(tmp_path):
+    file = write(tmp_path, "[detector.model]\nhiden = 3\n")
+    assert refused(file) == (
+        f"Cannot use the settings of '{file}': 'detector.model.hiden': Extra inputs are not "
+        "permitted."
+    )
+
+
+def test_every_wrong_setting_is_named_at_once(tmp_path):
+    text = refused(write(tmp_path, '[detector.model]\nwindow = 0\nlatent = "many"\n'))
+    assert "'detector.model.window': Input should be greater than or equal to 1" in text
+    assert "'detector.model.latent': Input should be a valid integer" in text
+
+
+def test_step_limits_out_of_order_are_refused(tmp_path):
+    file = write(tmp_path, "[detector.model]\nmin_training_steps = 5\nmax_training_steps = 4\n")
+    text = refused(file)
+    assert "'detector.model': " in text
+    assert "expected min_training_steps <= max_training_steps" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (ReadingsConfig, {"period_s": 0}),
+        (ReadingsConfig, {"period_s": math.inf}),
+        (ReadingsConfig, {"gap_steps": 0}),
+        (ModelConfig, {"learning_rate": math.nan}),
+        (ModelConfig, {"window": 513}),
+        (ModelConfig, {"floor_fraction": 0}),
+        (ModelConfig, {"explained_variance": 1}),
+        (ThresholdConfig, {"alert_budget_per_week": 0}),
+        (ThresholdConfig, {"false_alarm_rate": 0.5}),
+        (ThresholdConfig, {"calibration_share": 1}),
+        (AlertConfig, {"release_fraction": 1.1}),
+        (AlertConfig, {"top_sensors": 0}),
+        (PipelineConfig, {"seed": -1}),
+        (DetectorConfig, {"preset": "other"}),
+    ],
+)
+def test_settings_out_of_range_are_refused(kind, content):
+    with pytest.raises(ConfigError, match=r"^Cannot use the settings of 'test': '\w+': "):
+        make_config(kind, content, origin="test")
+
+
+def test_settings_that_are_no_table_are_refused():
+    with pytest.raises(ConfigError, match="'settings': "):
+        make_config(ModelConfig, 3, origin="test")  # type: ignore[arg-type]
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        ModelConfig().window = 3  # type: ignore[misc]
+
+
+def test_records_are_built_from_plain_values():
+    content = {
+        "sensors": [{"name": "flow", "unit": None}],
+        "period_s": 60,
+        "timestamp": "t",
+        "asset": None,
+        "ignored": {"note": "text"},
+    }
+    assert parse_record(Contract, content) == Contract(
+        (Sensor("flow"),), 60.0, "t", None, {"note": "text"}
+    )
+
+
+def test_text_stands_for_numbers_that_json_does_not_have():
+    content = {
+        "name": "flow",
+        "kind": "empty",
+        "unit": None,
+        "missing_share": 1.0,
+        "num_infinite": 0,
+        "num_sentinel": 0,
+        "minimum": "nan",
+        "median": "-inf",
+        "maximum": "inf",
+        "step": 0.0,
+        "longest_flat_steps": 0,
+    }
+    profile = parse_record(SensorProfile, content)
+    assert profile.kind is SensorKind.EMPTY
+    assert math.isnan(profile.minimum)
+    assert (profile.median, profile.maximum) == (-math.inf, math.inf)
+
+
+def test_records_with_missing_fields_are_refused():
+    with pytest.raises(ValueError, match="period_s"):
+        parse_record(Contract, {"sensors": []})
