@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,10 +41,22 @@ WARNINGS = (
 )
 
 
-def run_on_jax(*arguments: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def run_on_jax(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs Python on JAX; XLA compiles each network once for all of these tests."""
+    settings = {
+        "KERAS_BACKEND": "jax",
+        "PYTHONPATH": str(PROJECT),
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("xla")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+    }
+    return partial(_run, os.environ | settings)
+
+
+def _run(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
-        env=os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(PROJECT)},
+        env=dict(environment),
         cwd=PROJECT,
         capture_output=True,
         text=True,
@@ -51,7 +65,7 @@ def run_on_jax(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_g1_and_the_tests_of_the_model_pass_on_jax():
+def test_g1_and_the_tests_of_the_model_pass_on_jax(run_on_jax):
     done = run_on_jax("-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS_ON_JAX)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout.splitlines()[-1]
@@ -61,7 +75,7 @@ def test_g1_and_the_tests_of_the_model_pass_on_jax():
 
 
 @pytest.fixture(scope="module")
-def exchange(detector, tmp_path_factory) -> Path:
+def exchange(detector, run_on_jax, tmp_path_factory) -> Path:
     """A folder with a TensorFlow detector, a JAX detector, and what JAX made of both."""
     folder = tmp_path_factory.mktemp("backends")
     detector.save(folder / "tensorflow")
@@ -88,7 +102,9 @@ def assert_close(one, other):
 
 
 def test_a_tensorflow_detector_scores_the_same_in_a_process_of_jax(detector, exchange):
-    assert_close(pq.read_table(exchange / "tensorflow.parquet"), detector.score(make_plant(300, seed=1)))
+    assert_close(
+        pq.read_table(exchange / "tensorflow.parquet"), detector.score(make_plant(300, seed=1))
+    )
 
 
 def test_a_network_trained_on_tensorflow_decodes_the_same_on_jax(detector, exchange):

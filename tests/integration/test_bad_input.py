@@ -130,7 +130,9 @@ def test_a_timestamp_of_another_name_is_pointed_at(use, plant):
 def test_a_timestamp_of_numbers(use, plant):
     numbers = put(plant, "timestamp", np.arange(plant.num_rows))
     text = refused(ReadingsError, lambda: use(numbers))
-    assert "expected timestamps or ISO 8601 text, got int64: a number does not say its unit" in text
+    assert (
+        "expected timestamps or ISO 8601 text, got int64: a number does not say its unit" in text
+    )
 
 
 def test_no_numeric_column(plant):
@@ -344,9 +346,7 @@ def test_calibration_readings_without_a_usable_row_are_refused(plant, provisiona
     training = plant.append_column("asset", pa.array(["a"] * plant.num_rows))
     nobody = plant.append_column("asset", pa.nulls(plant.num_rows, pa.string()))
     config = DetectorConfig(threshold=ThresholdConfig(provisional=provisional))
-    text = refused(
-        CalibrationError, lambda: fit(training, calibration=nobody, config=config)
-    )
+    text = refused(CalibrationError, lambda: fit(training, calibration=nobody, config=config))
     assert "for asset 'a'" in text
     assert "got 0." in text
 
@@ -357,9 +357,7 @@ def test_an_asset_too_short_to_hold_anything_out_is_refused(plant):
 
 
 def test_calibration_readings_must_have_the_same_sensors(plant):
-    text = refused(
-        ContractError, lambda: fit(plant, calibration=plant.drop_columns([SENSORS[0]]))
-    )
+    text = refused(ContractError, lambda: fit(plant, calibration=plant.drop_columns([SENSORS[0]])))
     assert text.startswith("Cannot calibrate a detector: expected sensors ('sensor 0 (unit)', ")
 
 

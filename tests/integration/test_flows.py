@@ -1,20 +1,20 @@
 """The flows under Prefect, in this process, from raw files to the report."""
 
 import json
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
+from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.objects import StateType
-from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.flows import load_flow_from_entrypoint
 from prefect.states import Failed
 
-from flows.artifacts import listen, publish_ingest, publish_scores, publish_training
+from flows.artifacts import publish_ingest, publish_scores, publish_training
 from flows.ingest import ingest
 from flows.schedules import ANCHOR
 from flows.score import score
@@ -39,39 +39,18 @@ STEPS = {"ingest": ingest, "train": train, "score": score}
 DAY_S = 86_400
 
 
-@dataclass(frozen=True)
-class Line:
-    """Three flows run one after the other, twice."""
-
-    config: Path
-    first: dict[str, Any]
-    second: dict[str, Any]
-    report_age: tuple[float, float]
-    progress: list[tuple[int, int]]
-
-
-@pytest.fixture(scope="session")
-def line(prefect_server, tmp_path_factory) -> Line:
-    config, _ = write_pipeline(tmp_path_factory.mktemp("line"))
-    report, progress = config.with_name("report.html"), []
-    with listen(lambda *step: progress.append(step)):
-        first = {name: run(str(config)) for name, run in STEPS.items()}
-    written = report.stat().st_mtime
-    second = {name: run(str(config)) for name, run in STEPS.items()}
-    return Line(config, first, second, (written, report.stat().st_mtime), progress)
-
-
 def read_artifacts(key: str) -> list[Any]:
     """Return the contents of all artifacts of a key, the newest first."""
+    wanted = {"sort": "UPDATED_DESC", "limit": 200, "artifacts": {"key": {"any_": [key]}}}
     with get_client(sync_client=True) as client:
-        found = client.read_artifacts(
-            artifact_filter=ArtifactFilter(),
-            flow_run_filter=FlowRunFilter(),
-            task_run_filter=TaskRunFilter(),
-            sort=ArtifactSort.UPDATED_DESC,
-            limit=200,
-        )
-    return [artifact.data for artifact in found if artifact.key == key]
+        found = client.request("POST", "/artifacts/filter", json=wanted).json()
+    return [artifact["data"] for artifact in found]
+
+
+@flow(validate_parameters=False)
+def publish(what: Callable[..., str], *results: Any) -> str:
+    """Publish results as a flow does."""
+    return what(*results)
 
 
 def read_last_run() -> Any:
@@ -90,7 +69,7 @@ def test_a_second_round_does_nothing(line):
     assert line.second["ingest"].num_new_files == 0
     assert line.second["train"].skipped
     assert line.second["score"].skipped
-    assert line.report_age[0] == line.report_age[1]
+    assert line.report_times[0] == line.report_times[1]
 
 
 def test_flow_runs_are_named_by_flow_and_time(line):
@@ -202,20 +181,29 @@ def test_only_what_may_mend_itself_is_tried_again(error, expected):
 
 def test_outcomes_are_told_in_one_line(line):
     first, second = line.first, line.second
-    assert publish_ingest(second["ingest"]) == f"No new files among {DAYS}."
-    assert publish_ingest(first["ingest"]).startswith(f"Took in {DAYS} of {DAYS} files, ")
-    assert publish_training(first["train"]) == "Registered vae-anomaly version 1 as champion."
-    assert publish_training(second["train"]).startswith("Nothing to train: vae-anomaly version 1")
+    assert publish(publish_ingest, second["ingest"]) == f"No new files among {DAYS}."
+    assert publish(publish_ingest, first["ingest"]).startswith(f"Took in {DAYS} of {DAYS} files, ")
+    assert (
+        publish(publish_training, first["train"])
+        == "Registered vae-anomaly version 1 as champion."
+    )
+    assert publish(publish_training, second["train"]).startswith(
+        "Nothing to train: vae-anomaly version 1"
+    )
     alerts = list_alerts(read_pipeline_config(line.config))
-    assert publish_scores(first["score"], alerts).endswith(f"{len(alerts)} in all.")
-    assert publish_scores(second["score"], alerts).startswith("Nothing to score: vae-anomaly ")
+    assert publish(publish_scores, first["score"], alerts).endswith(f"{len(alerts)} in all.")
+    assert publish(publish_scores, second["score"], alerts).startswith(
+        "Nothing to score: vae-anomaly "
+    )
 
 
 def test_files_left_out_and_notes_are_shown(line):
     result = IngestResult(
         2, 1, 5, 5, 0, 0, 0, notes=("a note",), failed=(FailedFile("b", "not Parquet"),)
     )
-    assert publish_ingest(result) == "Took in 1 of 2 files, 5 of 5 rows; left out 1 files."
+    assert (
+        publish(publish_ingest, result) == "Took in 1 of 2 files, 5 of 5 rows; left out 1 files."
+    )
     rows = json.loads(read_artifacts("ingest")[0])
     assert rows[-2:] == [
         {"what": "left out b", "count": "not Parquet"},
@@ -225,7 +213,9 @@ def test_files_left_out_and_notes_are_shown(line):
 
 def test_a_challenger_is_not_called_champion(line):
     challenger = replace(line.first["train"], is_champion=False, decision="")
-    assert publish_training(challenger) == "Registered vae-anomaly version 1 as challenger."
+    assert (
+        publish(publish_training, challenger) == "Registered vae-anomaly version 1 as challenger."
+    )
 
 
 def test_deployments_of_prefect_yaml_load_and_keep_the_default_schedules():

@@ -15,6 +15,7 @@ from vae_anomaly.domain import (
     BoolArray,
     FloatArray,
     IntArray,
+    Problem,
     Readings,
     State,
 )
@@ -204,7 +205,7 @@ def split_assets(readings: Readings, scores: pa.Table) -> tuple[AssetRows, ...]:
     anomalous = read_mask(pc.equal(state, State.ANOMALOUS.value))
     unscorable = read_mask(pc.equal(state, State.UNSCORABLE.value))
     labelled = read_labels(scores)
-    has_time = readings.timestamps != NO_TIME
+    has_time = find_timed(readings, scores)
     assets = []
     for code, name in enumerate(readings.asset_names):
         rows = np.flatnonzero((readings.asset_codes == code) & has_time)
@@ -224,6 +225,13 @@ def split_assets(readings: Readings, scores: pa.Table) -> tuple[AssetRows, ...]:
             )
         )
     return tuple(assets)
+
+
+def find_timed(readings: Readings, scores: pa.Table) -> BoolArray:
+    """Tell which rows have a time that can be drawn: one, and not that of a reset clock."""
+    reset = read_mask(pc.equal(scores["reason"], Problem.IMPLAUSIBLE_TIME.value))
+    timed: BoolArray = (readings.timestamps != NO_TIME) & ~reset
+    return timed
 
 
 def read_floats(column: pa.ChunkedArray) -> FloatArray:

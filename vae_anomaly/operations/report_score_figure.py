@@ -139,9 +139,11 @@ def make_stretched_ticks(limits: tuple[float, float], centre: float, spread: flo
 
 
 def _find_changes(timestamps: IntArray, values: FloatArray) -> Line:
-    """Keep only the steps where a value that is mostly constant changes."""
-    before, after = values[:-1], values[1:]
-    changes = np.flatnonzero((before != after) & ~(np.isnan(before) & np.isnan(after))) + 1
+    """Keep only the steps where a value that is mostly constant changes; no value is no change."""
+    known = ~np.isnan(values)
+    if known.any():
+        timestamps, values = timestamps[known], values[known]
+    changes = np.flatnonzero(values[:-1] != values[1:]) + 1
     kept = np.unique(np.concatenate([[0], changes, [values.shape[0] - 1]]))
     kept = kept[decimate(values[kept], max_points=MAX_POINTS)]
     return Line(timestamps[kept] / 1000, values[kept, None])

@@ -17,7 +17,7 @@ from vae_anomaly.domain import (
     FloatArray,
     State,
 )
-from vae_anomaly.operations.report_data import AssetRows
+from vae_anomaly.operations.report_data import AssetRows, find_timed
 from vae_anomaly.operations.report_events import SEVERITIES, rank_events
 from vae_anomaly.operations.report_input import ReportInput
 from vae_anomaly.operations.report_text import (
@@ -77,7 +77,7 @@ def make_headline(report: ReportInput, assets: tuple[AssetRows, ...]) -> Headlin
     num_states = {
         state.value: int(pc.sum(pc.equal(states, state.value)).as_py() or 0) for state in State
     }
-    times = report.readings.timestamps[report.readings.timestamps != NO_TIME]
+    times = report.readings.timestamps[find_timed(report.readings, report.scores)]
     first, last = (int(times.min()), int(times.max())) if times.shape[0] else (NO_TIME, NO_TIME)
     duration_s = (last - first) / MICROSECONDS_PER_S
     expectation = find_expectation(report, assets)

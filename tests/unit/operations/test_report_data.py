@@ -4,11 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.operations.report_inputs import make_report_input
 from vae_anomaly.operations.report_data import (
     decimate,
+    find_timed,
     make_line,
     merge_intervals,
     read_labels,
+    split_assets,
 )
 
 lines = st.lists(st.one_of(st.floats(-1e9, 1e9), st.just(float("nan"))), min_size=1, max_size=400)
@@ -105,3 +108,15 @@ def test_labels_of_any_kind_are_read(labels, expected):
 
 def test_scores_without_labels_have_none():
     assert read_labels(pa.table({"score": [1.0]})) is None
+
+
+def test_rows_of_a_reset_clock_are_not_drawn():
+    report = make_report_input()
+    reason = report.scores["reason"].to_pylist()
+    reason[0] = "implausible_time"
+    at = report.scores.column_names.index("reason")
+    scores = report.scores.set_column(at, "reason", pa.array(reason, pa.string()))
+    timed = find_timed(report.readings, scores)
+    assert not timed[0]
+    assert timed[1:].all()
+    assert all(0 not in asset.rows for asset in split_assets(report.readings, scores))

@@ -1,0 +1,225 @@
+"""The service: schedules that fire, score what arrives, and stop without a trace."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from flows import local_server
+from flows.environment import SETTINGS, prepare_prefect
+from flows.local_server import LocalServer, ServerError, find_port
+from flows.schedules import ANCHOR, list_served
+from flows.serve import serve
+from tests.pipelines import write_pipeline
+from vae_anomaly.config import ScheduleConfig
+from vae_anomaly.errors import ConfigError
+from vae_anomaly.readings.tables import Lake
+
+pytestmark = pytest.mark.integration
+
+SCHEDULE = """
+[schedule]
+ingest_every_s = 3
+train_every_s = 0
+score_every_s = 3
+"""
+PATIENCE_S = 240.0
+
+
+class Service:
+    """`vae-anomaly serve` in a process of its own, with a Prefect home of its own."""
+
+    def __init__(self, config: Path) -> None:
+        self._log = config.with_name(f"serve-{time.time_ns()}.log")
+        environment = {key: os.environ[key] for key in os.environ if "PREFECT" not in key}
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [Path(sys.executable).with_name("vae-anomaly"), "serve", "--config", config],
+                env=environment | {"PREFECT_HOME": str(config.with_name("home"))},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=config.parent,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    @property
+    def url(self) -> str:
+        found = re.search(r"http://127\.0\.0\.1:\d+", self.output)
+        assert found, self.output
+        return found[0]
+
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not is_so():
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < end, self.output
+            time.sleep(0.5)
+
+    def has_fired(self, times: int) -> bool:
+        """Whether each schedule has made so many flow runs that are completed."""
+        if "'score' is due" not in self.output:
+            return False
+        wanted = {
+            "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
+            "sort": "EXPECTED_START_TIME_DESC",
+            "limit": 200,
+        }
+        request = urllib.request.Request(  # noqa: S310
+            f"{self.url}/api/flow_runs/filter",
+            data=json.dumps(wanted).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as response:  # noqa: S310
+            runs = json.load(response)
+        count = Counter(run["name"].split()[0] for run in runs if run["auto_scheduled"])
+        return count["ingest"] >= times and count["score"] >= times
+
+    def stop(self, how: signal.Signals) -> int:
+        """Send a signal, SIGINT to all processes as a terminal does, and wait for the end."""
+        if how is signal.SIGINT:
+            os.killpg(self.process.pid, how)
+        else:
+            self.process.send_signal(how)
+        return self.process.wait(60)
+
+
+def is_gone(url: str) -> bool:
+    host, port = url.removeprefix("http://").split(":")
+    with socket.socket() as client:
+        return client.connect_ex((host, int(port))) != 0
+
+
+@pytest.fixture
+def pipeline(line, tmp_path):
+    registry = line.config.with_name("mlflow")
+    config, held_back = write_pipeline(tmp_path, registry=registry, settings=SCHEDULE, num_files=5)
+    return config, held_back[0]
+
+
+def count_scores(config: Path) -> int:
+    return Lake(config.with_name("lake")).read_scores().num_rows
+
+
+def test_schedules_fire_score_new_files_and_stop_cleanly(pipeline, line):
+    config, late_file = pipeline
+    with Service(config) as service:
+        service.wait_until(lambda: service.has_fired(1))
+        before = count_scores(config)
+        assert before > 500
+        late_file.rename(config.parent / "raw" / late_file.name)
+        service.wait_until(lambda: count_scores(config) > before)
+        service.wait_until(lambda: service.has_fired(2))
+        assert count_scores(config) == line.first["score"].num_rows
+        assert config.with_name("report.html").is_file()
+        assert config.with_name("home").joinpath("prefect.db").is_file()
+        url = service.url
+        assert service.stop(signal.SIGTERM) == 0
+    assert service.output.rstrip().endswith("Stopped")
+    assert "Traceback" not in service.output
+    assert "never awaited" not in service.output
+    assert is_gone(url)
+
+
+def test_a_service_that_was_killed_starts_again_and_stops_at_ctrl_c(pipeline):
+    config, _ = pipeline
+    with Service(config) as service:
+        service.wait_until(lambda: "Took in 5 of 5 files" in service.output)
+        url = service.url
+        service.stop(signal.SIGKILL)
+        end = time.monotonic() + PATIENCE_S
+        while not is_gone(url):
+            assert time.monotonic() < end
+            time.sleep(0.2)
+    with Service(config) as service:
+        service.wait_until(lambda: "'score' is due every 3 s" in service.output)
+        assert count_scores(config) > 500
+        assert service.stop(signal.SIGINT) == 0
+    assert service.output.rstrip().endswith("Stopped")
+    assert "Traceback" not in service.output
+
+
+def test_a_service_without_a_schedule_is_refused(tmp_path):
+    nothing = SCHEDULE.replace("= 3", "= 0")
+    config, _ = write_pipeline(tmp_path, settings=nothing)
+    with pytest.raises(
+        ConfigError, match=r"expected at least one interval above 0 in \[schedule\]"
+    ):
+        serve(config)
+
+
+def test_prefect_lives_beside_the_pipeline_and_tells_nobody(tmp_path, monkeypatch):
+    for name in ("PREFECT_HOME", "PREFECT_API_URL", *SETTINGS):
+        monkeypatch.delenv(name, raising=False)
+    prepare_prefect(tmp_path / "pipeline.toml")
+    assert os.environ["PREFECT_HOME"] == str(tmp_path / "data/prefect")
+    assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert os.environ["DO_NOT_TRACK"] == "1"
+    assert os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] == "120"
+
+
+def test_what_is_set_already_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_HOME", "/elsewhere")
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "DEBUG")
+    prepare_prefect(tmp_path / "pipeline.toml")
+    assert os.environ["PREFECT_HOME"] == "/elsewhere"
+    assert os.environ["PREFECT_LOGGING_LEVEL"] == "DEBUG"
+
+
+def test_with_another_server_prefect_needs_no_home_of_ours(tmp_path, monkeypatch):
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example/api")
+    prepare_prefect(tmp_path / "pipeline.toml")
+    assert "PREFECT_HOME" not in os.environ
+
+
+def test_scores_are_due_between_two_ingests():
+    ingest, train, score = list_served(ScheduleConfig())
+    assert (ingest.anchor, train.anchor) == (ANCHOR, ANCHOR)
+    assert (score.anchor - ANCHOR).total_seconds() == ScheduleConfig().score_every_s / 2
+    assert train.first_parameters == {"only_without_champion": True}
+    assert ANCHOR.weekday() == 0
+
+
+def test_where_the_usual_port_is_taken_another_is_found(monkeypatch):
+    with socket.socket() as other:
+        other.bind((local_server.HOST, 0))
+        other.listen()
+        monkeypatch.setattr(local_server, "USUAL_PORT", other.getsockname()[1])
+        port = find_port()
+    assert port not in (0, other)
+    assert port != local_server.USUAL_PORT
+
+
+def test_a_server_that_ends_at_once_says_where_its_messages_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "false")
+    server = LocalServer(tmp_path)
+    with pytest.raises(
+        ServerError, match=r"does not answer\. Its messages are in '.*server\.log'"
+    ):
+        asyncio.run(server.start())
+    server.stop()
+    server.stop()
