@@ -45,9 +45,9 @@ docs: setup-dev ## Build the documentation into site/.
 	$(UV) sync --quiet --frozen --inexact --extra cpu --group docs
 	$(BIN)/mkdocs build --strict --quiet
 
-clean: ## Remove what was built and what runs left behind, the sample data excepted.
+clean: ## Remove what was built, and the demo; readings, lake and registry stay.
 	rm -rf .venv .uv site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
-	rm -rf data/demo data/lake data/mlflow data/prefect data/raw data/report.html
+	rm -rf data/demo
 
 $(UV):
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found; \

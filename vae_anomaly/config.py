@@ -282,9 +282,9 @@ def _apply_environment(content: dict[str, Any]) -> None:
 
 def _anchor(location: str, base: Path) -> str:
     """Make a relative path absolute against `base`; leave URIs alone."""
-    if "://" in location or Path(location).is_absolute():
+    if "://" in location:
         return location
-    return str(base / location)
+    return str(base / Path(location).expanduser())
 
 
 def parse_record(kind: type[RecordT], content: Any) -> RecordT:

@@ -206,7 +206,7 @@ class AlertEvent:
         alert_id: Hash of asset, model name and start.
         asset: Name of the asset.
         start_us: First flagged step, microseconds since 1970, UTC.
-        end_us: End of the last flagged step, exclusive.
+        end_us: End of the last step above the release level, exclusive.
         peak_us: Step with the highest score.
         peak_score: The highest score; higher is stranger.
         threshold: The limit it crossed.

@@ -238,6 +238,29 @@ def test_score_into_a_folder_says_to_name_a_file(fitted, work, tmp_path):
     assert "expected a file, got a folder" in outcome.err
 
 
+def test_score_says_where_it_cannot_write(fitted, work):
+    outcome = run(
+        "score", work / "labelled.parquet", "--detector", work / "detector", "--out",
+        work / "normal.parquet" / "scores.parquet",
+    )  # fmt: skip
+    assert outcome.code == 1
+    assert "Choose a file in a folder that can be written" in outcome.err
+
+
+def test_labels_of_different_types_are_refused(fitted, work, tmp_path):
+    table = make_plant(60)
+    for name, labels in (("a", [1] * 60), ("b", ["x"] * 60)):
+        pq.write_table(
+            table.append_column("label_x", pa.array(labels)), tmp_path / f"{name}.parquet"
+        )
+    outcome = run(
+        "score", tmp_path / "a.parquet", tmp_path / "b.parquet", "--detector",
+        work / "detector", "--out", tmp_path / "scores.parquet",
+    )  # fmt: skip
+    assert outcome.code == 1
+    assert "Give files whose columns have one type" in outcome.err
+
+
 def test_evaluate_reads_a_scores_file(scored, work):
     outcome = run("evaluate", work / "scores.parquet")
     assert outcome.code == 0, outcome.err

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -32,20 +33,13 @@ class Outcome:
 
 
 def run(*arguments) -> Outcome:
-    """Run a command in this process."""
-    out, err = io.StringIO(), io.StringIO()
+    """Run a command in this process, and put the environment back that it sets."""
+    out, err, environment = io.StringIO(), io.StringIO(), dict(os.environ)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([str(argument) for argument in arguments])
+    os.environ.clear()
+    os.environ.update(environment)
     return Outcome(code, out.getvalue(), err.getvalue())
-
-
-def run_apart(*arguments) -> Outcome:
-    """Run the installed command, in a process of its own."""
-    result = subprocess.run(
-        [Path(sys.executable).with_name("vae-anomaly"), *arguments],
-        capture_output=True, text=True, check=False, timeout=900,
-    )  # fmt: skip
-    return Outcome(result.returncode, result.stdout, result.stderr)
 
 
 def cut_tables(out: str) -> str:
@@ -62,11 +56,7 @@ def folder(tmp_path_factory) -> Path:
 def first(folder, prefect_server) -> Outcome:
     settings = make_demo_settings().replace("[detector.model]\n", f"[detector.model]\n{QUICK}")
     (folder / "pipeline.toml").write_text(settings)
-    environment = dict(os.environ)
-    outcome = run("demo", "--folder", folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    return outcome
+    return run("demo", "--folder", folder)
 
 
 @pytest.fixture
@@ -169,9 +159,28 @@ def test_run_says_what_was_done_or_why_it_failed(settings, tmp_path):
     assert result.stderr.count("\n") == 1
 
 
+def test_run_prints_only_json_when_asked(settings, prefect_server):
+    outcome = run("run", "score", "--config", settings, "--json")
+    assert outcome.code == 0, outcome.err
+    result = json.loads(outcome.out)
+    assert result["skipped"] is True
+    assert result["num_rows"] == (
+        result["num_ok"] + result["num_anomalous"] + result["num_unscorable"]
+    )
+
+
+def test_run_of_training_that_is_done_says_so(settings, prefect_server):
+    outcome = run("run", "train", "--config", settings)
+    assert outcome.code == 0, outcome.err
+    assert "Nothing to train: vae-anomaly version 1" in outcome.out
+
+
 def test_serving_without_any_schedule_is_refused(tmp_path):
     settings = tmp_path / "pipeline.toml"
     settings.write_text("[schedule]\ningest_every_s = 0\ntrain_every_s = 0\nscore_every_s = 0\n")
-    outcome = run_apart("serve", "--config", settings)
+    own = logging.getLogger("flows")
+    handlers, level = own.handlers[:], own.level
+    outcome = run("serve", "--config", settings)
+    own.handlers, own.level = handlers, level
     assert outcome.code == 1
     assert outcome.err.startswith("error: Cannot serve")

@@ -77,7 +77,7 @@ def find_outcome(config: PipelineConfig, *, model_version: str) -> DemoOutcome:
         planted=tuple(
             NOTHING_PLANTED
             if id(event) in is_false
-            else _name_planted(event, times, kinds, late_s=late_s)
+            else name_planted(event, times, kinds, late_s=late_s)
             for event in events
         ),
         kinds=found.kinds,
@@ -143,7 +143,7 @@ def _append_kinds(scores: pa.Table, source: str) -> pa.Table:
     return scores.append_column(KIND, pa.array(raw_kinds[rows], pa.string()))
 
 
-def _name_planted(event: AlertEvent, times: IntArray, kinds: TextArray, *, late_s: float) -> str:
+def name_planted(event: AlertEvent, times: IntArray, kinds: TextArray, *, late_s: float) -> str:
     """Name the faults during an event; or the one just before, whose score is coming down."""
     during = (times >= event.start_us) & (times < event.end_us)
     names = sorted(set(kinds[during]) - {""})

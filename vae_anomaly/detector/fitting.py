@@ -223,8 +223,6 @@ class _Outcome:
 
 
 def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
-    import keras
-
     fit, held_part, held = outcome.fit, outcome.held_part, outcome.held
     fitted, profiles, config = outcome.fitted, outcome.profiles, outcome.config
 
@@ -261,7 +259,7 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
         curves=fitted.curves,
         facts=TrainingFacts(
             seed=seed,
-            backend=keras.backend.backend(),
+            backend=fitted.backend,
             latent=fitted.latent,
             num_rows=fit.steps.num_steps,
             num_held_out=held_part.steps.num_steps,

@@ -87,7 +87,7 @@ def check_health(
         HealthCheck(
             "gain_over_pca_nats",
             gain,
-            "above 0",
+            "above 0, where there are complete held-out rows to compare on",
             not gain <= 0,
             "Held-out NLL of PCA less that of the VAE, per row; below 0 PCA fits better.",
         ),

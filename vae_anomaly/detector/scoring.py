@@ -17,11 +17,15 @@ from vae_anomaly.domain import (
     State,
     TextArray,
 )
+from vae_anomaly.errors import ContractError
 from vae_anomaly.model.density import Density, StepScores
 from vae_anomaly.model.windows import Steps, order_steps
 
 TOO_FEW_SENSORS = "too_few_sensors"
 """Reason of a row with too small a share of its sensors present."""
+
+MIN_STEPS_TO_JUDGE_PERIOD = 10
+MAX_ALONE_SHARE = 0.5
 
 NOT_FINITE = "not_finite"
 """Reason of a row whose NLL is not a finite number."""
@@ -124,6 +128,21 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
     threshold = np.array(limits)[steps.asset_codes] if limits else np.empty(0)
     at = _find_steps(checked, steps)
     return _spread(scored, score, threshold, at, checked.problems)
+
+
+def _require_period(steps: Steps, record: DetectorRecord) -> None:
+    """Refuse readings so sparse that hardly a step has another one before it.
+
+    Their scores would rest on one step each, where the threshold was set on smoothed ones.
+    """
+    alone = np.mean(np.diff(steps.segment_start) != 0) if steps.num_steps > 1 else 0.0
+    if steps.num_steps >= MIN_STEPS_TO_JUDGE_PERIOD and alone > MAX_ALONE_SHARE:
+        period_s, gap_steps = record.contract.period_s, record.config.readings.gap_steps
+        raise ContractError(
+            f"Cannot score: expected a row every {period_s:g} s, got {alone:.0%} of the rows more "
+            f"than {gap_steps} such steps after the one before. Give readings at the period the "
+            "detector was fitted on, or fit one on readings like these."
+        )
 
 
 def _spread(

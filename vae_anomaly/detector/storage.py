@@ -202,17 +202,31 @@ def _open_files(record: DetectorRecord, files: dict[str, bytes]) -> Stored:
 
 def _put_files(folder: Path, files: dict[str, bytes]) -> None:
     """Write the files into a new folder, then put it in the place of the old one."""
+    folder = folder.resolve()  # "." cannot be renamed
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         for name, content in files.items():
             (fresh / name).write_bytes(content)
         fresh.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        fresh.rename(folder)
+        _swap(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _swap(fresh: Path, folder: Path) -> None:
+    """Put the fresh folder in the place of the old one, which stays if that fails."""
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    aside = fresh.with_name(f"{fresh.name}-old")
+    folder.rename(aside)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        aside.rename(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _read_checked(folder: Path, name: str, digest: str) -> bytes:

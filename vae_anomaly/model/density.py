@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,10 @@ from vae_anomaly.model.affine import fit_affine
 from vae_anomaly.model.engine import Decoded, Engine, decode_windows, open_engine, save_vae
 from vae_anomaly.model.ppca import choose_latent_size
 from vae_anomaly.model.windows import gather_windows
+
+if TYPE_CHECKING:
+    from vae_anomaly.model.training import TrainingPlan, TrainingRows
+    from vae_anomaly.model.vae import VAE
 
 STEPS_PER_PART = 1 << 18
 """Steps whose windows are gathered at once."""
@@ -133,7 +138,9 @@ class Density:
         mean, sigma = np.full(shape, np.nan), np.full(shape, np.nan)
         known = np.array(self.roles.constant_values)
         present = ~np.isnan(values)
-        changed = present[:, constant] & (values[:, constant] != known)
+        # a constant that went through float32 somewhere is still the same constant
+        same = values[:, constant].astype(np.float32) == known.astype(np.float32)
+        changed = present[:, constant] & ~same
         contribution[:, modelled] = decoded.contribution
         contribution[:, constant] = energy[:, constant] = np.where(changed, CHANGE_NATS, 0.0)
         mean[:, modelled], sigma[:, modelled] = decoded.mean, decoded.sigma
@@ -208,51 +215,15 @@ def fit_density(
         TrainingError: No sensor moves, or training met too many non-finite steps.
     """
     from vae_anomaly.model.training import (
-        TrainingPlan,
-        TrainingRows,
-        count_training_steps,
         fit_vae,
     )
-    from vae_anomaly.model.vae import VAE
 
     modelled, constant, empty = _assign_roles(profiles)
-    moving = values[:, list(modelled)]
-    affine = fit_affine(moving)
-    floors = [profiles[i].step / math.sqrt(12) for i in modelled] / np.abs(affine.scale)
-    scaled = np.nan_to_num(affine.apply(moving))
-    settings = _apply_preset(settings, options.preset, width=len(modelled))
-    latent = settings.latent or choose_latent_size(
-        scaled, explained_variance=settings.explained_variance
-    )
-    vae = VAE(
-        len(modelled),
-        window=settings.window,
-        latent=min(latent, len(modelled) * settings.window),
-        hidden=settings.hidden,
-        layers=settings.layers,
-        activation="leaky_relu" if options.preset == "question" else "silu",
-        linear=options.preset != "question",
-        seed=options.seed,
-    )
-    vae.build(None)
-    plan = TrainingPlan(
-        batch_rows=settings.batch_rows,
-        num_steps=count_training_steps(
-            len(values),
-            epochs=settings.epochs,
-            batch_rows=settings.batch_rows,
-            least=settings.min_training_steps,
-            most=settings.max_training_steps,
-        ),
-        learning_rate=settings.learning_rate,
-        max_skipped_share=settings.max_skipped_share,
-        seed=options.seed,
-    )
-    rows = TrainingRows(moving, segment_start, affine, np.maximum(settings.floor_fraction, floors))
+    rows = _prepare_rows(values[:, list(modelled)], segment_start, profiles, modelled, settings)
     fitted = fit_vae(
-        vae,
+        _build_vae(rows, settings, options),
         rows,
-        plan=plan,
+        plan=_make_plan(len(values), settings, options.seed),
         held_out=options.held_out_windows(modelled, settings.window),
         progress=options.progress,
     )
@@ -261,7 +232,7 @@ def fit_density(
         constant=constant,
         constant_values=tuple(profiles[i].median for i in constant),
         empty=empty,
-        log_scale=tuple(np.log(np.abs(affine.scale)).tolist()),
+        log_scale=tuple(np.log(np.abs(rows.affine.scale)).tolist()),
     )
     files = save_vae(fitted.vae)
     return FittedDensity(
@@ -269,7 +240,66 @@ def fit_density(
         curves=fitted.curves,
         num_steps=fitted.num_steps,
         num_skipped=fitted.num_skipped,
-        latent=vae.latent,
+        latent=fitted.vae.latent,
+    )
+
+
+def _prepare_rows(
+    moving: FloatArray,
+    segment_start: IntArray,
+    profiles: tuple[SensorProfile, ...],
+    modelled: tuple[int, ...],
+    settings: ModelConfig,
+) -> TrainingRows:
+    from vae_anomaly.model.training import TrainingRows
+
+    affine = fit_affine(moving)
+    steps = np.array([profiles[i].step for i in modelled])
+    quantisation = steps / math.sqrt(12) / np.abs(affine.scale)
+    floor = np.maximum(settings.floor_fraction, quantisation)
+    return TrainingRows(moving, segment_start, affine, floor)
+
+
+def _build_vae(rows: TrainingRows, settings: ModelConfig, options: FitOptions) -> VAE:
+    from vae_anomaly.model.vae import VAE
+
+    num_channels = rows.values.shape[1]
+    is_question = options.preset == "question"
+    latent = settings.latent
+    if latent is None and is_question:
+        latent = QUESTION_LATENT
+    if latent is None:
+        scaled = np.nan_to_num(rows.affine.apply(rows.values))
+        latent = choose_latent_size(scaled, explained_variance=settings.explained_variance)
+    vae = VAE(
+        num_channels,
+        window=settings.window,
+        latent=min(latent, num_channels * settings.window),
+        hidden=num_channels * settings.window if is_question else settings.hidden,
+        layers=1 if is_question else settings.layers,
+        activation="leaky_relu" if is_question else "silu",
+        linear=not is_question,
+        seed=options.seed,
+    )
+    vae.build(None)
+    return vae
+
+
+def _make_plan(num_rows: int, settings: ModelConfig, seed: int) -> TrainingPlan:
+    from vae_anomaly.model.training import TrainingPlan, count_training_steps
+
+    return TrainingPlan(
+        batch_rows=settings.batch_rows,
+        num_steps=count_training_steps(
+            num_rows,
+            epochs=settings.epochs,
+            batch_rows=settings.batch_rows,
+            least=settings.min_training_steps,
+            most=settings.max_training_steps,
+        ),
+        learning_rate=settings.learning_rate,
+        max_skipped_share=settings.max_skipped_share,
+        seed=seed,
     )
 
 
@@ -287,17 +317,3 @@ def _assign_roles(
             "Choose another training period."
         )
     return modelled, constant, empty
-
-
-def _apply_preset(settings: ModelConfig, preset: str, *, width: int) -> ModelConfig:
-    """Return the settings of the small all-dense network where it is asked for."""
-    if preset != "question":
-        return settings
-    return settings.model_copy(
-        update={
-            "window": 1,
-            "hidden": width,
-            "layers": 1,
-            "latent": settings.latent or QUESTION_LATENT,
-        }
-    )

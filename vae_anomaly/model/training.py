@@ -140,6 +140,7 @@ def fit_vae(
     num_skipped = int(ops.convert_to_numpy(ops.copy(optimiser.skipped.value)))
     check_skipped(num_skipped, num_steps, max_share=plan.max_skipped_share)
     optimiser.use_averages(vae.trainable_variables)
+    recorder.replace_last()
     return FittedVAE(vae, recorder.curves(), num_steps, num_skipped)
 
 
@@ -289,6 +290,12 @@ class _Recorder:
                 count_active_units(self.vae, self.sample),
             )
         )
+
+    def replace_last(self) -> None:
+        """Judge the last point again, on the averaged weights: those are the ones kept."""
+        passes, nll, kl, _, _ = self.points[-1]
+        active = count_active_units(self.vae, self.sample)
+        self.points[-1] = (passes, nll, kl, self._held_out_nll(), active)
 
     def curves(self) -> TrainingCurves:
         columns = list(zip(*self.points, strict=True))

@@ -1,13 +1,17 @@
 import json
 import tomllib
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from vae_anomaly.cli import demo
-from vae_anomaly.cli.demo_outcome import DemoOutcome, describe_false_alarms
+from vae_anomaly.cli.demo_outcome import DemoOutcome, describe_false_alarms, name_planted
 from vae_anomaly.config import PipelineConfig, make_config, read_pipeline_config
+from vae_anomaly.domain import AlertEvent
 from vae_anomaly.errors import TableError
+
+HOUR_US = 3_600_000_000
 
 
 def test_the_settings_of_the_demo_keep_everything_in_its_folder(tmp_path):
@@ -81,6 +85,20 @@ def test_a_demo_that_was_touched_is_not_finished(tmp_path):
     file.write_text(json.dumps({"model_version": "4", "state": state}))
     assert demo.read_finished(file, state) == "4"
     assert demo.read_finished(file, {**state, "readings": 4}) is None
+
+
+@pytest.mark.parametrize(
+    ("start_h", "words"), [(2, "drift, step"), (5, "step"), (8, "just after step")]
+)
+def test_an_event_is_told_what_was_planted_there_or_just_before(start_h, words):
+    times = np.arange(12) * HOUR_US
+    kinds = np.array([""] * 3 + ["drift"] + ["step"] * 4 + [""] * 4, dtype=object)
+    event = AlertEvent(
+        alert_id="a", asset="a", start_us=start_h * HOUR_US, end_us=(start_h + 3) * HOUR_US,
+        peak_us=0, peak_score=2.0, threshold=1.0, num_steps=3, top_sensors=(), top_shares=(),
+        severity="low",
+    )  # fmt: skip
+    assert name_planted(event, times, kinds, late_s=3600.0) == words
 
 
 @pytest.mark.parametrize(

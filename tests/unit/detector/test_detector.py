@@ -87,9 +87,7 @@ def test_an_asset_that_was_not_calibrated_gets_the_lowest_threshold(fleet_detect
     scores = fleet_detector.score(table)
     low, high = (fleet_detector.record.calibrations[f"pump-{i}"].threshold for i in (2, 3))
     assert scores["threshold"].to_pylist() == [low] * 10 + [high] * 5 + [low] * 5
-    np.testing.assert_array_equal(
-        scores["score"].to_numpy()[:5], scores["score"].to_numpy()[-5:]
-    )
+    np.testing.assert_array_equal(scores["score"].to_numpy()[:5], scores["score"].to_numpy()[-5:])
 
 
 def test_a_detector_of_windows_survives_its_folder(fleet_detector, tmp_path):
@@ -113,9 +111,7 @@ def test_windows_do_not_cross_a_gap(fleet_detector):
     table = make_asset("pump-1", 20, seed=7)
     times = table["timestamp"].cast("int64").to_numpy().copy()
     times[10:] += 100 * STEP_US
-    apart = set_column(
-        table, "timestamp", pa.array(times).cast(pa.timestamp("us", "UTC"))
-    )
+    apart = set_column(table, "timestamp", pa.array(times).cast(pa.timestamp("us", "UTC")))
     alone = fleet_detector.score(table.slice(10))
     after = fleet_detector.score(apart).slice(10)
     assert after.drop_columns(["timestamp"]).equals(alone.drop_columns(["timestamp"]))
@@ -140,9 +136,7 @@ def test_a_dead_sensor_has_no_share_and_a_fixed_one_only_when_it_moves(fleet_det
 def test_alert_events_name_asset_and_sensors(fleet_detector):
     calm = make_asset("pump-2", 200, seed=3)
     faulty = change(calm, "sensor 2 (unit)", slice(50, 60), 4.0)
-    table = pa.concat_tables(
-        [faulty, set_column(calm, "asset", pa.array(["pump-3"] * 200))]
-    )
+    table = pa.concat_tables([faulty, set_column(calm, "asset", pa.array(["pump-3"] * 200))])
     found = fleet_detector.examine(table, model_name="fleet")
     longest = max(found.events, key=lambda event: event.peak_score)
     assert longest.asset == "pump-2"

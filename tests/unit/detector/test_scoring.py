@@ -187,9 +187,7 @@ def test_traces_hold_the_scored_steps_of_each_asset_in_order_and_once():
     np.testing.assert_array_equal(traces["b"].score, [2.0, 8.0])
     assert len(traces["a"].score) == 1
     shares = scores["contribution"][4].as_py()
-    np.testing.assert_allclose(
-        traces["b"].excess[0], [shares["flow"] - 0.5, shares["pressure"]]
-    )
+    np.testing.assert_allclose(traces["b"].excess[0], [shares["flow"] - 0.5, shares["pressure"]])
 
 
 def test_without_a_scored_row_there_is_no_trace():

@@ -77,9 +77,7 @@ def test_contributions_are_those_of_the_decoded_gaussian(scored):
         expected = -stats.norm.logpdf(
             make_values()[:, sensor], scored.mean[:, sensor], scored.sigma[:, sensor]
         )
-        np.testing.assert_allclose(
-            scored.contribution[:, sensor], expected, rtol=1e-5, atol=1e-5
-        )
+        np.testing.assert_allclose(scored.contribution[:, sensor], expected, rtol=1e-5, atol=1e-5)
         residual = (make_values()[:, sensor] - scored.mean[:, sensor]) / scored.sigma[:, sensor]
         np.testing.assert_allclose(scored.energy[:, sensor], residual**2 / 2)
 
@@ -149,9 +147,7 @@ def test_readings_in_which_nothing_moves_cannot_be_trained_on(constant, empty):
     kinds = [SensorKind.CONSTANT] * constant + [SensorKind.EMPTY] * empty
     still = tuple(replace(p, kind=kind) for p, kind in zip(profiles, kinds, strict=True))
     with pytest.raises(TrainingError) as caught:
-        fit_density(
-            make_values(), starts(300), still, settings=SETTINGS, options=FitOptions()
-        )
+        fit_density(make_values(), starts(300), still, settings=SETTINGS, options=FitOptions())
     assert str(caught.value) == (
         "Cannot train on these readings: expected a sensor that moves, got "
         f"{constant} constant and {empty} empty sensors. Choose another training period."

@@ -6,7 +6,6 @@ import pytest
 
 from tests.unit.model.small_vae import (
     make_rows,
-    make_values,
     make_vae,
     make_windows,
     numbers,
@@ -39,9 +38,7 @@ def fit(*, seed: int = 0, rows=None, plan: TrainingPlan = PLAN, **options):
 @pytest.fixture(scope="module")
 def fitted():
     calls = []
-    result = fit(
-        held_out=make_windows(50, missing=0.1), progress=lambda *args: calls.append(args)
-    )
+    result = fit(held_out=make_windows(50, missing=0.1), progress=lambda *args: calls.append(args))
     return result, calls
 
 

@@ -86,7 +86,7 @@ class _Chooser:
     times: float
 
     def starts(self, amount: int, length: int) -> list[int]:
-        """First steps of `amount` free stretches per 35 days, one at least."""
+        """First steps of `amount` free stretches per 45 days, one at least."""
         found = []
         for _ in range(max(1, round(amount * self.times))):
             for start in self.rng.integers(1, max(2, self.busy.size - length), size=200).tolist():
