@@ -188,6 +188,7 @@ class FittedDensity:
     num_steps: int
     num_skipped: int
     latent: int
+    backend: str
 
 
 def fit_density(
@@ -214,9 +215,9 @@ def fit_density(
     Raises:
         TrainingError: No sensor moves, or training met too many non-finite steps.
     """
-    from vae_anomaly.model.training import (
-        fit_vae,
-    )
+    import keras
+
+    from vae_anomaly.model.training import fit_vae
 
     modelled, constant, empty = _assign_roles(profiles)
     rows = _prepare_rows(values[:, list(modelled)], segment_start, profiles, modelled, settings)
@@ -241,6 +242,7 @@ def fit_density(
         num_steps=fitted.num_steps,
         num_skipped=fitted.num_skipped,
         latent=fitted.vae.latent,
+        backend=keras.backend.backend(),
     )
 
 
