@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,7 +60,7 @@ def test_spans_are_apart_in_order_and_begin_with_a_flag(trace, rules):
     spans = spans_of(trace, rules)
     edges = [edge for span in spans for edge in span]
     assert edges == sorted(edges)
-    for (_, before), (after, _) in zip(spans, spans[1:], strict=False):
+    for (_, before), (after, _) in itertools.pairwise(spans):
         assert before < after
     for first, last in spans:
         assert score[first] > THRESHOLD

@@ -16,7 +16,8 @@ for name in ("TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "JAX_ENABLE_X64"):
     os.environ.pop(name, None)
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
 import vae_anomaly
-print(json.dumps({name: os.environ[name] for name in os.environ if name.startswith(("TF_", "JAX_"))}))
+names = [name for name in os.environ if name.startswith(("TF_", "JAX_"))]
+print(json.dumps({name: os.environ[name] for name in names}))
 """
 
 
