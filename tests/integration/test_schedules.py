@@ -18,7 +18,7 @@ from typing import Self
 import pytest
 
 from flows import local_server
-from flows.environment import SETTINGS, prepare_prefect
+from flows.environment import prepare_prefect
 from flows.local_server import LocalServer, ServerError, find_port
 from flows.schedules import ANCHOR, list_served
 from flows.serve import serve
@@ -107,16 +107,22 @@ class Service:
         return self.process.wait(60)
 
 
-def is_gone(url: str) -> bool:
+def wait_until_gone(url: str) -> None:
     host, port = url.removeprefix("http://").split(":")
-    with socket.socket() as client:
-        return client.connect_ex((host, int(port))) != 0
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        with socket.socket() as client:
+            if client.connect_ex((host, int(port))) != 0:
+                return
+        time.sleep(0.2)
+    pytest.fail(f"{url} still answers")
 
 
-@pytest.fixture
-def pipeline(line, tmp_path):
+@pytest.fixture(scope="module")
+def pipeline(line, tmp_path_factory):
     registry = line.config.with_name("mlflow")
-    config, held_back = write_pipeline(tmp_path, registry=registry, settings=SCHEDULE, num_files=5)
+    folder = tmp_path_factory.mktemp("service")
+    config, held_back = write_pipeline(folder, registry=registry, settings=SCHEDULE, num_files=5)
     return config, held_back[0]
 
 
@@ -124,42 +130,36 @@ def count_scores(config: Path) -> int:
     return Lake(config.with_name("lake")).read_scores().num_rows
 
 
-def test_schedules_fire_score_new_files_and_stop_cleanly(pipeline, line):
+def test_schedules_fire_after_a_kill_score_new_files_and_stop_cleanly(pipeline, line):
     config, late_file = pipeline
+    with Service(config) as killed:
+        killed.wait_until(lambda: "Took in 5 of 5 files" in killed.output)
+        killed.stop(signal.SIGKILL)
+        wait_until_gone(killed.url)
     with Service(config) as service:
-        service.wait_until(lambda: service.has_fired(1))
+        service.wait_until(lambda: "'score' is due every 3 s" in service.output)
         before = count_scores(config)
         assert before > 500
         late_file.rename(config.parent / "raw" / late_file.name)
-        service.wait_until(lambda: count_scores(config) > before)
-        service.wait_until(lambda: service.has_fired(2))
+        service.wait_until(lambda: service.has_fired(2) and count_scores(config) > before)
         assert count_scores(config) == line.first["score"].num_rows
         assert config.with_name("report.html").is_file()
         assert config.with_name("home").joinpath("prefect.db").is_file()
-        url = service.url
         assert service.stop(signal.SIGTERM) == 0
+        wait_until_gone(service.url)
     assert service.output.rstrip().endswith("Stopped")
     assert "Traceback" not in service.output
     assert "never awaited" not in service.output
-    assert is_gone(url)
 
 
-def test_a_service_that_was_killed_starts_again_and_stops_at_ctrl_c(pipeline):
-    config, _ = pipeline
-    with Service(config) as service:
-        service.wait_until(lambda: "Took in 5 of 5 files" in service.output)
-        url = service.url
-        service.stop(signal.SIGKILL)
-        end = time.monotonic() + PATIENCE_S
-        while not is_gone(url):
-            assert time.monotonic() < end
-            time.sleep(0.2)
-    with Service(config) as service:
-        service.wait_until(lambda: "'score' is due every 3 s" in service.output)
-        assert count_scores(config) > 500
+def test_a_service_that_is_just_starting_stops_at_ctrl_c(pipeline):
+    with Service(pipeline[0]) as service:
+        service.wait_until(lambda: "Starting Prefect's server" in service.output)
         assert service.stop(signal.SIGINT) == 0
-    assert service.output.rstrip().endswith("Stopped")
-    assert "Traceback" not in service.output
+    assert [line.split(" ", 2)[2] for line in service.output.splitlines()] == [
+        "Starting Prefect's server, which takes some seconds",
+        "Stopped",
+    ]
 
 
 def test_a_service_without_a_schedule_is_refused(tmp_path):
@@ -171,29 +171,33 @@ def test_a_service_without_a_schedule_is_refused(tmp_path):
         serve(config)
 
 
-def test_prefect_lives_beside_the_pipeline_and_tells_nobody(tmp_path, monkeypatch):
-    for name in ("PREFECT_HOME", "PREFECT_API_URL", *SETTINGS):
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture
+def environment(monkeypatch) -> dict[str, str]:
+    """An environment of its own, empty at first."""
+    empty: dict[str, str] = {}
+    monkeypatch.setattr(os, "environ", empty)
+    return empty
+
+
+def test_prefect_lives_beside_the_pipeline_and_tells_nobody(tmp_path, environment):
     prepare_prefect(tmp_path / "pipeline.toml")
-    assert os.environ["PREFECT_HOME"] == str(tmp_path / "data/prefect")
-    assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
-    assert os.environ["DO_NOT_TRACK"] == "1"
-    assert os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] == "120"
+    assert environment["PREFECT_HOME"] == str(tmp_path / "data/prefect")
+    assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert environment["DO_NOT_TRACK"] == "1"
+    assert environment["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] == "120"
 
 
-def test_what_is_set_already_stays(tmp_path, monkeypatch):
-    monkeypatch.setenv("PREFECT_HOME", "/elsewhere")
-    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "DEBUG")
+def test_what_is_set_already_stays(tmp_path, environment):
+    environment |= {"PREFECT_HOME": "/elsewhere", "PREFECT_LOGGING_LEVEL": "DEBUG"}
     prepare_prefect(tmp_path / "pipeline.toml")
-    assert os.environ["PREFECT_HOME"] == "/elsewhere"
-    assert os.environ["PREFECT_LOGGING_LEVEL"] == "DEBUG"
+    assert environment["PREFECT_HOME"] == "/elsewhere"
+    assert environment["PREFECT_LOGGING_LEVEL"] == "DEBUG"
 
 
-def test_with_another_server_prefect_needs_no_home_of_ours(tmp_path, monkeypatch):
-    monkeypatch.delenv("PREFECT_HOME", raising=False)
-    monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example/api")
+def test_with_another_server_prefect_needs_no_home_of_ours(tmp_path, environment):
+    environment["PREFECT_API_URL"] = "http://prefect.example/api"
     prepare_prefect(tmp_path / "pipeline.toml")
-    assert "PREFECT_HOME" not in os.environ
+    assert "PREFECT_HOME" not in environment
 
 
 def test_scores_are_due_between_two_ingests():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -207,7 +208,8 @@ def write_scores(scores: pa.Table, file: Path, *, inputs: Sequence[str]) -> None
         pq.write_table(scores, draft, compression="zstd")
         os.replace(draft, file)  # noqa: PTH105 - the atomic one
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise TableError(
             f"Cannot write scores to '{file}': {error.strerror or error}. "
             "Choose a file in a folder that can be written."

@@ -12,6 +12,8 @@ from vae_anomaly.model.vae import VAE
 
 SCALES = np.array([1e-3, 1.0, 50.0, 1e6])
 FLOOR = 0.05
+NUM_ROWS = 64
+"""Rows per call, the same throughout: JAX compiles each operation once per shape."""
 
 
 def make_values(num_rows: int = 400, *, seed: int = 0) -> FloatArray:
@@ -35,7 +37,7 @@ def make_vae(*, window: int = 1, linear: bool = True, seed: int = 0) -> VAE:
     return vae
 
 
-def make_windows(num_rows: int = 20, *, window: int = 1, missing: float = 0.0) -> FloatArray:
+def make_windows(num_rows: int = NUM_ROWS, *, window: int = 1, missing: float = 0.0) -> FloatArray:
     """Windows of fresh rows, a share of the values missing."""
     rng = np.random.default_rng(3)
     windows = make_values(num_rows * window, seed=3).reshape(num_rows, window, 4)
