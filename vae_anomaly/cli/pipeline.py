@@ -73,8 +73,9 @@ def run(
         result = flows.run_flow(step, config, progress=progress)
     if json:
         print_json(result)
-        return
-    steps.print_step(result)
+    else:
+        steps.print_step(result)
+    steps.require_success(result)
 
 
 def serve(*, config: Path = DEFAULT_CONFIG) -> None:

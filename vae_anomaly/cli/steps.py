@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vae_anomaly.cli import tables
 from vae_anomaly.cli.output import add_row, make_table, print_lines, print_notes, print_table
+from vae_anomaly.errors import ReadingsError
 from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
 from vae_anomaly.operations.report_text import format_count, format_plural
 from vae_anomaly.readings.ingest import IngestResult
@@ -34,6 +35,19 @@ def describe_step(result: StepResult) -> str:
     if isinstance(result, TrainResult):
         return _describe_train(result)
     return _describe_score(result)
+
+
+def require_success(result: StepResult) -> None:
+    """Fail where every file that could have been taken in was refused.
+
+    Raises:
+        ReadingsError: Nothing came in.
+    """
+    if isinstance(result, IngestResult) and result.failed and result.num_new_files == 0:
+        raise ReadingsError(
+            f"Cannot take in new readings: {_files(len(result.failed))} refused, first "
+            f"'{result.failed[0].name}': {result.failed[0].reason}"
+        )
 
 
 def is_done(result: StepResult) -> bool:

@@ -1,6 +1,7 @@
 import pytest
 
-from vae_anomaly.cli.steps import describe_step, is_done, print_step
+from vae_anomaly.cli.steps import describe_step, is_done, print_step, require_success
+from vae_anomaly.errors import ReadingsError
 from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
 from vae_anomaly.readings.ingest import FailedFile, IngestResult
 
@@ -78,3 +79,11 @@ def test_a_training_that_was_skipped_shows_no_empty_tables(capsys):
 def test_scoring_is_one_message(capsys):
     print_step(make_scoring())
     assert "1 alert event, 1 of them new" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_ingest_that_took_in_nothing_for_refusals_is_a_failure():
+    refused = (FailedFile("a.parquet", "not Parquet"),)
+    with pytest.raises(ReadingsError, match=r"1 file refused, first 'a\.parquet': not Parquet"):
+        require_success(make_ingest(num_new_files=0, failed=refused))
+    require_success(make_ingest(num_new_files=1, failed=refused))
+    require_success(make_ingest(num_new_files=0))
