@@ -29,10 +29,9 @@ def show(detector: Detector, file: Path) -> None:
     states = Counter(scores["state"].to_pylist())
     if scores.num_rows != num_rows or sum(states.values()) != num_rows:
         raise SystemExit(f"{file}: {num_rows} rows in, {scores.num_rows} rows out, {states}")
-    result = evaluate(scores, pq.read_table(file, columns=[LABEL])[LABEL])
-    print(
-        f"{file.parent.name}/{file.name}: {dict(states)}, VUS-PR {result.vus_pr:.3f}", flush=True
-    )
+    result = evaluate(scores, pq.read_table(file, columns=[LABEL])[LABEL]).to_dict()
+    name = f"{file.parent.name}/{file.name}"
+    print(f"{name}: {dict(states)}, VUS-PR {result['vus_pr']}", flush=True)
 
 
 def main() -> None:

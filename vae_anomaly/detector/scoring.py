@@ -109,6 +109,9 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
 
     Returns:
         One entry per row: `ok + anomalous + unscorable = rows`, always.
+
+    Raises:
+        ContractError: The rows are far sparser than those the detector was fitted on.
     """
     readings, settings = checked.readings, record.config.threshold
     steps = order_steps(
@@ -117,6 +120,7 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
         period_s=record.contract.period_s,
         gap_steps=record.config.readings.gap_steps,
     )
+    _require_period(steps, record)
     scored = score_steps(readings, steps, density, min_observed_share=settings.min_observed_share)
     score = smooth(
         scored.energy,
@@ -135,8 +139,11 @@ def _require_period(steps: Steps, record: DetectorRecord) -> None:
 
     Their scores would rest on one step each, where the threshold was set on smoothed ones.
     """
-    alone = np.mean(np.diff(steps.segment_start) != 0) if steps.num_steps > 1 else 0.0
-    if steps.num_steps >= MIN_STEPS_TO_JUDGE_PERIOD and alone > MAX_ALONE_SHARE:
+    is_gap = (np.diff(steps.segment_start) != 0)[np.diff(steps.asset_codes) == 0]
+    if len(is_gap) < MIN_STEPS_TO_JUDGE_PERIOD:
+        return
+    alone = float(is_gap.mean())
+    if alone > MAX_ALONE_SHARE:
         period_s, gap_steps = record.contract.period_s, record.config.readings.gap_steps
         raise ContractError(
             f"Cannot score: expected a row every {period_s:g} s, got {alone:.0%} of the rows more "

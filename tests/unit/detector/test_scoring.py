@@ -7,6 +7,7 @@ from tests.unit.detector.plain_density import KL, make_density, make_record, mak
 from vae_anomaly.detector.scoring import RowScores, score_rows, score_steps
 from vae_anomaly.detector.table import make_score_table, read_traces
 from vae_anomaly.domain import Sensor
+from vae_anomaly.errors import ContractError
 from vae_anomaly.model.density import Density, SensorRoles
 from vae_anomaly.model.windows import order_steps
 from vae_anomaly.readings.check import check_readings
@@ -136,6 +137,24 @@ def test_a_constant_sensor_counts_as_present():
     rows = score_rows(check(make_table([NULL, 0.0], [0.0, 7.0]), record), density, record)
     assert rows.state.tolist() == ["ok", "anomalous"]
     np.testing.assert_array_equal(rows.score, [0.0, 50.0])
+
+
+def test_readings_far_sparser_than_those_of_the_fit_are_refused():
+    sparse = make_table([0.0] * 20, ticks=[10 * i for i in range(20)])
+    with pytest.raises(ContractError) as caught:
+        score(sparse)
+    assert str(caught.value) == (
+        "Cannot score: expected a row every 60 s, got 100% of the rows more than 5 such steps "
+        "after the one before. Give readings at the period the detector was fitted on, or fit "
+        "one on readings like these."
+    )
+    assert set(score(sparse.slice(0, 5)).state.tolist()) == {"ok"}  # too few to judge
+
+
+def test_one_row_of_each_of_many_assets_is_not_sparse():
+    record = make_record({"a": 5.0}, asset="asset")
+    fleet = make_table([0.0] * 20, assets=[f"pump-{i}" for i in range(20)])
+    assert set(score(fleet, record).state.tolist()) == {"ok"}
 
 
 # --- the table and its traces ---

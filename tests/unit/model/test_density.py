@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.unit.model.small_vae import make_rows
 from vae_anomaly.config import ModelConfig
 from vae_anomaly.domain import Sensor, SensorKind
 from vae_anomaly.errors import TrainingError
@@ -15,6 +16,7 @@ from vae_anomaly.model.density import (
     FitOptions,
     fit_density,
 )
+from vae_anomaly.model.vae import VAE
 from vae_anomaly.readings.quality import profile_sensors
 
 NAMES = ("flow", "dead", "pressure", "fixed", "valve")
@@ -168,9 +170,15 @@ def test_held_out_windows_are_spread_over_the_held_out_steps():
 
 
 def test_the_preset_of_the_question_is_its_small_dense_network():
-    preset = density_module._apply_preset(ModelConfig(window=8), "question", width=9)
-    assert (preset.window, preset.hidden, preset.layers, preset.latent) == (1, 9, 1, 5)
-    asked = density_module._apply_preset(ModelConfig(latent=3), "question", width=9)
-    assert asked.latent == 3
-    default = ModelConfig(window=8)
-    assert density_module._apply_preset(default, "default", width=9) is default
+    def build(**settings) -> VAE:
+        options = FitOptions(preset="question")
+        return density_module._build_vae(rows, ModelConfig(hidden=32, **settings), options)
+
+    rows = make_rows()
+    vae = build(window=2)
+    assert len(vae.encoder) == len(vae.decoder) == 1
+    assert vae.encoder[0].units == vae.decoder[0].units == 8  # as wide as the input
+    assert vae.latent == 5
+    assert not vae.linear
+    assert vae.activation is keras.activations.leaky_relu
+    assert build(latent=3).latent == 3
