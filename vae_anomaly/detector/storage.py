@@ -194,9 +194,7 @@ def _open_files(record: DetectorRecord, files: dict[str, bytes]) -> Stored:
         raise ValueError(f"expected golden columns {sorted(names)}")
     window, num_modelled = record.config.model.window, len(record.roles.modelled)
     density = Density(record.roles, window, files, open_engine(files))
-    decoded = decode_windows(density.engine, np.zeros((1, window, num_modelled)))
-    if decoded.mean.shape != (1, num_modelled):
-        raise ValueError(f"expected a network of {num_modelled} sensors")
+    decode_windows(density.engine, np.zeros((1, window, num_modelled)))  # or another's network
     return Stored(density, record, golden)
 
 

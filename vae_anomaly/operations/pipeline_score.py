@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,18 +89,23 @@ def score_readings(
     start_us = parse_time(config.training.end, setting="training.end")
     registry = open_registry(config.registry)
     model = registry.find(reference)
-    steps = view.read_steps()
-    scored = split_times(_read_scored(view, model))
+    steps, scored, alerts = view.read_steps(), _read_scored(view, model), _find_alerts(view, model)
+    scored_steps = split_times(scored)
     due = {
-        asset: find_due(times, scored.get(asset, np.empty(0, np.int64)), start_us=start_us)
+        asset: find_due(times, scored_steps.get(asset, times[:0]), start_us=start_us)
         for asset, times in steps.items()
     }
-    before = _find_alert_ids(view, model)
-    num_new_rows = 0
-    if any(item.any() for item in due.values()):
-        scorer = _Scorer(view, _load(registry, model), model)
-        num_new_rows = _score_due(scorer, steps, due, start_us=start_us, progress=progress)
-    return _make_result(view, model, before, num_new_rows=num_new_rows)
+    if not any(item.any() for item in due.values()):
+        return _make_result(view, model, scored, alerts)
+    scorer = _Scorer(view, _load(registry, model), model)
+    num_new_rows = _score_due(scorer, steps, due, start_us=start_us, progress=progress)
+    alerts_now = _find_alerts(view, model)
+    return replace(
+        _make_result(view, model, _read_scored(view, model), alerts_now),
+        num_new_rows=num_new_rows,
+        num_new_events=len(alerts_now - alerts),
+        skipped=False,
+    )
 
 
 def score_table(detector: Detector, readings: pa.Table) -> pa.Table:
@@ -178,17 +183,17 @@ def _read_scored(view: LakeView, model: ModelVersion) -> pa.Table:
     return read_scored(view.lake, model_name=model.model_name, model_version=model.version)
 
 
-def _find_alert_ids(view: LakeView, model: ModelVersion) -> set[str]:
+def _find_alerts(view: LakeView, model: ModelVersion) -> set[str]:
     alerts = read_live_alerts(view.lake, model_name=model.model_name)
     mine = alerts.filter(pc.equal(alerts["model_version"], model.version))
     return set(mine["alert_id"].to_pylist())
 
 
 def _make_result(
-    view: LakeView, model: ModelVersion, alerts_before: set[str], *, num_new_rows: int
+    view: LakeView, model: ModelVersion, scored: pa.Table, alerts: set[str]
 ) -> ScoreResult:
-    states = Counter(_read_scored(view, model)["state"].to_pylist())
-    alerts = _find_alert_ids(view, model)
+    """Say what there is where nothing was done."""
+    states = Counter(scored["state"].to_pylist())
     return ScoreResult(
         model_name=model.model_name,
         model_version=model.version,
@@ -197,8 +202,8 @@ def _make_result(
         num_anomalous=states[State.ANOMALOUS.value],
         num_unscorable=states[State.UNSCORABLE.value],
         num_events=len(alerts),
-        num_new_rows=num_new_rows,
-        num_new_events=len(alerts - alerts_before),
+        num_new_rows=0,
+        num_new_events=0,
         readings_version=view.version,
-        skipped=num_new_rows == 0,
+        skipped=True,
     )

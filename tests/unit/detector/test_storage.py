@@ -106,6 +106,25 @@ def test_what_cannot_be_written_leaves_no_half_detector(detector, folder, monkey
     Detector.load(folder)
 
 
+def test_an_older_detector_stays_where_the_new_one_cannot_take_its_place(
+    detector, folder, monkeypatch
+):
+    rename, targets = Path.rename, []
+
+    def fail_once_it_is_aside(self, target):
+        targets.append(target)
+        if len(targets) == 2:
+            raise OSError(13, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_once_it_is_aside)
+    with pytest.raises(DetectorError, match="Permission denied"):
+        detector.save(folder)
+    monkeypatch.undo()
+    assert [file.name for file in folder.parent.iterdir()] == [folder.name]
+    Detector.load(folder)
+
+
 # --- reading ---
 
 

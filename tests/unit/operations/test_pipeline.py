@@ -140,10 +140,6 @@ def test_other_settings_seeds_and_readings_have_other_fingerprints(trained):
     assert len(prints) == 6
 
 
-def test_without_a_training_there_is_no_champion(tmp_path):
-    assert not pipeline.has_champion(read_config(tmp_path))
-
-
 def test_scoring_gives_each_reading_from_the_end_of_training_on_one_state(config, undisturbed):
     pipeline.ingest_source(config)
     let_arrive(config, 4, 5)
@@ -326,6 +322,7 @@ def test_nothing_ingested_says_what_to_do(tmp_path, step):
 def test_no_champion_says_what_to_do(tmp_path):
     config = read_config(tmp_path)
     pipeline.ingest_source(config)
+    assert not pipeline.has_champion(config)
     with pytest.raises(RegistryError, match="Train one with 'vae-anomaly run train'"):
         pipeline.score_readings(config)
 
