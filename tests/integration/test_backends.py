@@ -43,12 +43,13 @@ WARNINGS = (
 
 @pytest.fixture(scope="module")
 def run_on_jax(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs Python on JAX; XLA compiles each network once for all of these tests."""
+    """Runs Python on JAX; XLA compiles each network once for all of these tests, and quickly."""
     settings = {
         "KERAS_BACKEND": "jax",
         "PYTHONPATH": str(PROJECT),
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("xla")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
     }
     return partial(_run, os.environ | settings)
 
