@@ -150,7 +150,7 @@ def make_alert_id(asset: str, model_name: str, start_us: int) -> str:
 
     Example:
         >>> make_alert_id("pump-07", "vae-anomaly", 0)
-        '1f2ab30d08ec3cf1'
+        '7c210bde47d130e4'
     """
     text = "\x1f".join((asset, model_name, str(start_us)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
