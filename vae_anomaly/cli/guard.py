@@ -57,7 +57,7 @@ def run_guarded(command: Callable[[], int | None], *, debug: bool) -> int:
 
 
 def quieten_libraries(*, debug: bool) -> None:
-    """Let only results, our own warnings and failures through; for a process of our own.
+    """Let only results and failures through: commands print what they would log.
 
     Args:
         debug: Leave warnings on and log everything this package does.

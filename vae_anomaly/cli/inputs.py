@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 REGISTRY_PREFIX = "models:/"
 SCORE_COLUMNS = frozenset({"score", "state"})
-STANDARD_NAMES = ("timestamp", "asset")
 
 
 def make_detector_config(

@@ -14,12 +14,10 @@ from vae_anomaly.operations.run_content import list_curve_steps
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-    import pyarrow as pa
 
 MAX_ASSETS = 60
 """Assets with a bar of their own; those with the highest rates come first."""
 
-NUM_BINS = 80
 BLUE, ORANGE, GREEN, RED = "#3366cc", "#e07b00", "#2e8b57", "#c0392b"
 HEIGHT = 380
 
@@ -114,28 +112,6 @@ def draw_calibration(record: DetectorRecord) -> go.Figure:
     figure.update_xaxes(title=f"expected on normal readings, 90 % interval: {unit}")
     figure.update_yaxes(type="category", autorange="reversed")
     return _finish(figure, height=160 + 22 * len(rated))
-
-
-def draw_scores(scores: pa.Table) -> go.Figure:
-    """Draw how scores are spread and where the threshold lies.
-
-    Args:
-        scores: A scores table, such as that of the calibration readings.
-
-    Returns:
-        The figure; above the threshold a step is flagged.
-    """
-    import plotly.graph_objects as go
-
-    values = scores["score"].drop_null().to_numpy()
-    counts, edges = np.histogram(values, bins=NUM_BINS)
-    figure = go.Figure(go.Bar(x=(edges[:-1] + edges[1:]) / 2, y=counts, marker_color=BLUE))
-    for threshold in np.unique(scores["threshold"].drop_null().to_numpy())[:MAX_ASSETS]:
-        figure.add_vline(x=threshold, line_color=RED, line_dash="dash")
-    figure.update_layout(bargap=0)
-    figure.update_xaxes(title="score; dashed: threshold")
-    figure.update_yaxes(title="steps", type="log")
-    return _finish(figure)
 
 
 def make_figure_page(figures: Mapping[str, Any], *, title: str) -> str:

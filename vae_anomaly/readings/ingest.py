@@ -265,12 +265,25 @@ def _known_hashes(lake: Lake) -> set[str]:
 
 
 def _check_settings(contract: Contract, config: ReadingsConfig) -> None:
-    if config.sensors and set(config.sensors) != set(contract.sensor_names):
-        raise ContractError(
-            "Cannot ingest: expected the sensors of the contract of the lake "
-            f"{list_names(contract.sensor_names)}, got {list_names(config.sensors)} in the "
-            "settings. Use another root for other sensors, or ask for the same ones."
-        )
+    """Refuse settings that no longer say what the contract of the lake says."""
+    names, period_s = contract.sensor_names, config.period_s or contract.period_s
+    kept = tuple(name for name in names if name not in config.ignore)
+    for what, written, asked in (
+        ("sensors", sorted(names), sorted(config.sensors or names)),
+        ("sensors, without the ignored ones,", names, kept),
+        ("time column", contract.timestamp, config.timestamp),
+        ("period in seconds", contract.period_s, period_s),
+    ):
+        if written != asked:
+            raise ContractError(
+                f"Cannot ingest: expected the {what} of the contract of the lake, "
+                f"{_write_value(written)}, got {_write_value(asked)} in the settings. "
+                "Use another root for other readings, or ask for the same again."
+            )
+
+
+def _write_value(value: str | float | Sequence[str]) -> str:
+    return repr(value) if isinstance(value, str | float) else list_names(value)
 
 
 def _check_asset_names(names: Sequence[str], file: RawFile) -> None:

@@ -2,14 +2,10 @@
 
 from dataclasses import replace
 
-import numpy as np
-import pyarrow as pa
-
 from vae_anomaly.domain import Calibration
 from vae_anomaly.operations.run_figures import (
     MAX_ASSETS,
     draw_calibration,
-    draw_scores,
     draw_training,
     make_figure_page,
     make_run_figures,
@@ -52,10 +48,3 @@ def test_of_many_assets_those_with_the_highest_rates_are_drawn(detector):
     assert len(figure.data[0].y) == MAX_ASSETS
     assert figure.data[0].y[0] == f"pump-{MAX_ASSETS + 4}"
     assert "alert events a week" in figure.layout.xaxis.title.text
-
-
-def test_scores_are_drawn_with_every_threshold():
-    scores = pa.table({"score": [1.0, 2.0, None, 9.0], "threshold": [3.0, 3.0, None, 4.0]})
-    figure = draw_scores(scores)
-    assert np.sum(figure.data[0].y) == 3
-    assert len(figure.layout.shapes) == 2

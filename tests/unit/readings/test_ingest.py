@@ -219,12 +219,29 @@ def test_file_of_bad_rows_only_adds_no_readings(raw: Path, lake: Lake) -> None:
     assert counts(take_in(raw, lake)) == (4, 1, 3, 0)
 
 
-def test_other_sensors_in_the_settings_are_refused(raw: Path, lake: Lake) -> None:
+def test_sensors_may_be_asked_for_in_any_order(raw: Path, lake: Lake) -> None:
     write(raw / "a.parquet", [0, 1], flow=[1.0, 2.0], level=[1.0, 2.0])
     take_in(raw, lake, sensors=("level", "flow"))
     take_in(raw, lake, sensors=("flow", "level"))
-    with pytest.raises(ContractError, match=r"contract of the lake \('level', 'flow'\), got \('f"):
-        take_in(raw, lake, sensors=("flow",))
+    take_in(raw, lake, ignore=("note",), period_s=None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sensors": ("flow",)}, r"sensors .* lake, \('flow', 'level'\), got \('flow',\)"),
+        ({"ignore": ("flow",)}, r"sensors, .* lake, \('flow', 'level'\), got \('level',\)"),
+        ({"timestamp": "when"}, "time column .* lake, 'timestamp', got 'when'"),
+        ({"period_s": 10.0}, r"period in seconds .* lake, 1\.0, got 10\.0"),
+    ],
+)
+def test_settings_that_contradict_the_contract_are_refused(
+    raw: Path, lake: Lake, settings: dict, message: str
+) -> None:
+    write(raw / "a.parquet", [0, 1], flow=[1.0, 2.0], level=[1.0, 2.0])
+    take_in(raw, lake)
+    with pytest.raises(ContractError, match=message):
+        take_in(raw, lake, **settings)
 
 
 def test_no_files_are_an_error(raw: Path, lake: Lake) -> None:
