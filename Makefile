@@ -28,14 +28,21 @@ setup-dev: .venv/.installed-dev
 demo: setup ## Run the whole pipeline on the sample data; ends with alert events and a report.
 	@$(BIN)/vae-anomaly demo
 
-# Prefect, MLflow and Keras each take hold of a process's logging and environment, so every file
-# that runs them for real has a process of its own.
+# Prefect, MLflow and Keras each take hold of a process's logging and environment, so every part
+# has a process of its own; longest first, as many at a time as JOBS says.
+TEST_PARTS := $(wildcard tests/e2e/test_*.py tests/integration/test_*.py) tests/property \
+	$(filter-out %__pycache__,$(wildcard tests/unit/*)) vae_anomaly
+JOBS ?= 2
+
 test: setup-dev ## Run every test, with branch coverage of the package.
-	@rm -f .coverage
-	$(BIN)/pytest -q --cov --cov-report= tests/unit tests/property vae_anomaly
-	@set -e; for file in tests/integration/test_*.py tests/e2e/test_*.py; do \
-		echo "$$file"; $(BIN)/pytest -q --cov --cov-append --cov-report= $$file; done
-	$(BIN)/coverage report --fail-under=95
+	@rm -f .coverage .coverage.*
+	@$(MAKE) --no-print-directory --jobs=$(JOBS) --keep-going $(TEST_PARTS:%=test/%)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --fail-under=95
+
+test/%:
+	@out=$$(COVERAGE_FILE=.coverage.$(subst /,-,$*) $(BIN)/pytest -q --cov --cov-report= $* 2>&1); \
+		code=$$?; printf '%s\n%s\n' "$*" "$$out"; exit $$code
 
 check: setup-dev ## Check format, lint, types, layers and dependencies.
 	$(BIN)/ruff format --check .

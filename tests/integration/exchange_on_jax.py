@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from tests.conftest import QUICK, make_plant
 from vae_anomaly import Detector
 from vae_anomaly.config import DetectorConfig
-from vae_anomaly.model.engine import KERAS_FILE, KerasEngine, decode_windows, load_vae
+from vae_anomaly.model.engine import KERAS_FILE, NUMBERS, load_vae
 
 
 def main() -> None:
@@ -23,8 +23,8 @@ def main() -> None:
     loaded = Detector.load(folder / "tensorflow")
     pq.write_table(loaded.score(fresh), folder / "tensorflow.parquet")
     vae = load_vae((folder / "tensorflow" / KERAS_FILE).read_bytes())
-    decoded = decode_windows(KerasEngine(vae), np.load(folder / "windows.npy"))
-    np.savez(folder / "decoded.npz", **vars(decoded))
+    decoded = vae.predict_on_batch(np.load(folder / "windows.npy"))
+    np.savez(folder / "decoded.npz", **{name: np.asarray(decoded[name]) for name in NUMBERS})
     detector = Detector.fit(make_plant(), config=DetectorConfig(model=QUICK))
     detector.save(folder / "jax")
     pq.write_table(detector.score(fresh), folder / "jax.parquet")

@@ -18,14 +18,15 @@ from vae_anomaly.detector.table import make_asset_column, make_time_column
 from vae_anomaly.domain import CheckedReadings, Contract, Readings
 from vae_anomaly.errors import DetectorError
 from vae_anomaly.model.density import Density
-from vae_anomaly.model.engine import KERAS_FILE, ONNX_FILE, decode_windows, open_engine
+from vae_anomaly.model.engine import KERAS_FILE, ONNX_FILE, Engine, decode_windows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 RECORD_FILE = "detector.json"
 GOLDEN_FILE = "golden.parquet"
-OWN_FILES = frozenset({RECORD_FILE, GOLDEN_FILE, KERAS_FILE, ONNX_FILE})
+NEEDED_FILES = frozenset({GOLDEN_FILE, KERAS_FILE, ONNX_FILE})
+OWN_FILES = NEEDED_FILES | {RECORD_FILE}
 NUM_GOLDEN_ROWS = 64
 GOLDEN_PREFIX = "golden_"
 GOLDEN_NUMBERS = ("nll", "score", "kl")
@@ -170,14 +171,14 @@ def read_folder(folder: Path) -> Stored:
         ) from error
     record = read_record(content.decode(errors="replace"), origin=str(folder))
     files = {name: _read_checked(folder, name, digest) for name, digest in record.files.items()}
-    if KERAS_FILE not in files or GOLDEN_FILE not in files:
+    if not files.keys() >= NEEDED_FILES:
         raise DetectorError(
-            f"Cannot load the detector from '{folder}': expected '{KERAS_FILE}' and "
-            f"'{GOLDEN_FILE}', got {sorted(files)}. Fit it again."
+            f"Cannot load the detector from '{folder}': expected {sorted(NEEDED_FILES)}, "
+            f"got {sorted(files)}. Fit it again."
         )
     try:
         return _open_files(record, files)
-    except Exception as error:  # ONNX Runtime, Keras and Arrow raise whatever they like
+    except Exception as error:  # ONNX Runtime and Arrow raise whatever they like
         raise DetectorError(
             f"Cannot load the detector from '{folder}': its files do not fit together "
             f"({' '.join(str(error).split())[:MAX_CAUSE]}). "
@@ -193,7 +194,7 @@ def _open_files(record: DetectorRecord, files: dict[str, bytes]) -> Stored:
     if not names <= set(golden.column_names):
         raise ValueError(f"expected golden columns {sorted(names)}")
     window, num_modelled = record.config.model.window, len(record.roles.modelled)
-    density = Density(record.roles, window, files, open_engine(files))
+    density = Density(record.roles, window, files, Engine(files[ONNX_FILE]))
     decode_windows(density.engine, np.zeros((1, window, num_modelled)))  # or another's network
     return Stored(density, record, golden)
 

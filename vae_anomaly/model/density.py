@@ -19,7 +19,7 @@ from vae_anomaly.domain import (
 )
 from vae_anomaly.errors import TrainingError
 from vae_anomaly.model.affine import fit_affine
-from vae_anomaly.model.engine import Decoded, Engine, decode_windows, open_engine, save_vae
+from vae_anomaly.model.engine import ONNX_FILE, Decoded, Engine, decode_windows, save_vae
 from vae_anomaly.model.ppca import choose_latent_size
 from vae_anomaly.model.windows import gather_windows
 
@@ -217,7 +217,7 @@ def fit_density(
     """
     import keras
 
-    from vae_anomaly.model.training import fit_vae
+    from vae_anomaly.model.training import fit_vae, sample_windows
 
     modelled, constant, empty = _assign_roles(profiles)
     rows = _prepare_rows(values[:, list(modelled)], segment_start, profiles, modelled, settings)
@@ -235,9 +235,9 @@ def fit_density(
         empty=empty,
         log_scale=tuple(np.log(np.abs(rows.affine.scale)).tolist()),
     )
-    files = save_vae(fitted.vae)
+    files = save_vae(fitted.vae, sample_windows(rows, settings.window))
     return FittedDensity(
-        density=Density(roles, settings.window, files, open_engine(files)),
+        density=Density(roles, settings.window, files, Engine(files[ONNX_FILE])),
         curves=fitted.curves,
         num_steps=fitted.num_steps,
         num_skipped=fitted.num_skipped,

@@ -1,23 +1,29 @@
-"""Running a trained VAE over any number of windows: ONNX Runtime where exported, else Keras.
+"""Running a trained VAE over any number of windows, with ONNX Runtime.
 
-Both take fixed chunks with a padded tail, so that a row's numbers never depend on how many rows
-came with it.
+Windows go through in fixed chunks with a padded tail, so that a row's numbers never depend on
+how many rows came with it.
 """
 
 from __future__ import annotations
 
 import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from vae_anomaly.domain import FloatArray
+from vae_anomaly.errors import TrainingError
 
 KERAS_FILE = "vae.keras"
 ONNX_FILE = "score.onnx"
+
+NUMBERS = ("contribution", "kl", "mean", "sigma")
+
+MAX_DIFFERENCE = 1e-3
+"""Between Keras and ONNX Runtime, relative, or absolute below 1. Both compute in float32: sums
+in another order differ by about 1e-6, and by more where a residual is thousands of sigmas."""
 
 MAX_CHUNK_ROWS = 16_384
 MIN_CHUNK_ROWS = 256
@@ -42,15 +48,12 @@ class Decoded:
     sigma: FloatArray
 
 
-class Engine(Protocol):
-    """Something that decodes one chunk of windows."""
+class Engine:
+    """Decodes with ONNX Runtime; needs neither Keras nor a backend.
 
-    def decode(self, values: FloatArray, observed: FloatArray) -> Decoded:
-        """Decode windows without NaN; see `VAE.score_observed`."""
-
-
-class OnnxEngine:
-    """Decodes with ONNX Runtime; needs neither Keras nor a backend."""
+    Args:
+        content: The ONNX model that `save_vae` wrote.
+    """
 
     def __init__(self, content: bytes) -> None:
         import onnxruntime
@@ -63,36 +66,10 @@ class OnnxEngine:
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def decode(self, values: FloatArray, observed: FloatArray) -> Decoded:
-        """Decode windows without NaN."""
+        """Decode windows without NaN; see `VAE.score_observed`."""
         feed = {"windows": values, "observed": observed.astype(np.float32)}
-        results = dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
-        return _make_decoded(results)
-
-
-class KerasEngine:
-    """Decodes with Keras on whatever backend it runs on."""
-
-    def __init__(self, vae: Any) -> None:
-        self._vae = vae
-
-    def decode(self, values: FloatArray, observed: FloatArray) -> Decoded:
-        """Decode windows without NaN."""
-        windows = np.where(observed > 0, values, np.nan)
-        return _make_decoded(self._vae.predict_on_batch(windows))
-
-
-def open_engine(files: dict[str, bytes]) -> Engine:
-    """Open the fastest engine that a detector's files allow.
-
-    Args:
-        files: Contents by name, `ONNX_FILE` if exported, `KERAS_FILE` always.
-
-    Returns:
-        The engine.
-    """
-    if ONNX_FILE in files:
-        return OnnxEngine(files[ONNX_FILE])
-    return KerasEngine(load_vae(files[KERAS_FILE]))
+        results = self._session.run(self._outputs, feed)
+        return _make_decoded(dict(zip(self._outputs, results, strict=True)))
 
 
 def decode_windows(engine: Engine, windows: FloatArray) -> Decoded:
@@ -113,12 +90,7 @@ def decode_windows(engine: Engine, windows: FloatArray) -> Decoded:
     if not parts:
         none = np.empty((0, channels))
         return Decoded(none, np.empty(0), none, none)
-    return Decoded(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("contribution", "kl", "mean", "sigma")
-        )
-    )
+    return Decoded(*(np.concatenate([getattr(part, name) for part in parts]) for name in NUMBERS))
 
 
 def chunk_rows(width: int) -> int:
@@ -132,25 +104,34 @@ def chunk_rows(width: int) -> int:
     return min(max(rows, MIN_CHUNK_ROWS), MAX_CHUNK_ROWS)
 
 
-def save_vae(vae: Any) -> dict[str, bytes]:
-    """Turn a trained VAE into file contents: Keras's own, and ONNX where it can be exported.
+def save_vae(vae: Any, sample: FloatArray) -> dict[str, bytes]:
+    """Turn a trained VAE into file contents, and prove that both files say the same.
 
     Args:
         vae: The trained VAE.
+        sample: Windows to prove it on. Shape `(rows, window, channels)`.
 
     Returns:
-        Contents by file name.
-    """
-    import keras
+        Contents by file name: Keras's own, and ONNX.
 
+    Raises:
+        TrainingError: Keras and ONNX Runtime decode the sample differently.
+    """
+    from vae_anomaly.model.export import export_onnx
+
+    onnx = export_onnx(vae)
+    by_keras = _make_decoded(vae.predict_on_batch(sample))
+    difference = _largest_difference(by_keras, decode_windows(Engine(onnx), sample))
+    if not difference <= MAX_DIFFERENCE:
+        raise TrainingError(
+            f"Cannot save the network: expected ONNX Runtime to differ from Keras by at most "
+            f"{MAX_DIFFERENCE:g}, got {difference:g}. Please report it, with the versions of "
+            "keras, onnx and onnxruntime."
+        )
     with tempfile.TemporaryDirectory() as folder:
-        keras_file, onnx_file = Path(folder, KERAS_FILE), Path(folder, ONNX_FILE)
+        keras_file = Path(folder, KERAS_FILE)
         vae.save(keras_file)
-        files = {KERAS_FILE: keras_file.read_bytes()}
-        if keras.backend.backend() == "tensorflow":
-            _export_onnx(vae, onnx_file)
-            files[ONNX_FILE] = onnx_file.read_bytes()
-    return files
+        return {KERAS_FILE: keras_file.read_bytes(), ONNX_FILE: onnx}
 
 
 def load_vae(content: bytes) -> Any:
@@ -165,25 +146,14 @@ def load_vae(content: bytes) -> Any:
         return keras.saving.load_model(file, compile=False)
 
 
-def _export_onnx(vae: Any, file: Path) -> None:
-    import keras
-
-    from vae_anomaly.model.vae import ObservedScore
-
-    shape = (vae.window, vae.channels)
-    inputs = [
-        keras.Input(shape, dtype="float64", name="windows"),
-        keras.Input(shape, dtype="float32", name="observed"),
-    ]
-    score = keras.Model(inputs, ObservedScore(vae)(inputs))
-    signature = [
-        keras.InputSpec(shape=(None, *shape), dtype="float64", name="windows"),
-        keras.InputSpec(shape=(None, *shape), dtype="float32", name="observed"),
-    ]
-    with warnings.catch_warnings():
-        # the converter looks up an attribute that NumPy is about to bring back
-        warnings.simplefilter("ignore", FutureWarning)
-        score.export(file, format="onnx", verbose=False, input_signature=[signature])
+def _largest_difference(one: Decoded, other: Decoded) -> float:
+    """Return the largest difference, as a share of the size of each column (at least 1)."""
+    shares = []
+    for name in NUMBERS:
+        first, second = getattr(one, name), getattr(other, name)
+        size = np.maximum(np.abs(first).max(axis=0, initial=0.0), 1.0)
+        shares.append(float(np.max(np.abs(first - second) / size, initial=0.0)))
+    return float(np.max(shares))
 
 
 def _decode_chunk(engine: Engine, windows: FloatArray, chunk: int) -> Decoded:
@@ -201,9 +171,4 @@ def _decode_chunk(engine: Engine, windows: FloatArray, chunk: int) -> Decoded:
 
 
 def _make_decoded(results: Any) -> Decoded:
-    return Decoded(
-        *(
-            np.asarray(results[name], dtype=np.float64)
-            for name in ("contribution", "kl", "mean", "sigma")
-        )
-    )
+    return Decoded(*(np.asarray(results[name], dtype=np.float64) for name in NUMBERS))

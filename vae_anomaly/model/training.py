@@ -165,6 +165,12 @@ def check_skipped(num_skipped: int, num_steps: int, *, max_share: float) -> None
         logger.info("%d of %d training steps had no finite gradient", num_skipped, num_steps)
 
 
+def sample_windows(rows: TrainingRows, window: int) -> FloatArray:
+    """Return `MAX_CURVE_ROWS` raw windows spread evenly over the training rows."""
+    steps = np.linspace(0, len(rows.values) - 1, MAX_CURVE_ROWS).astype(np.int64)
+    return gather_windows(rows.values, rows.segment_start, steps, window=window)
+
+
 def start_weights(vae: VAE, rows: TrainingRows) -> None:
     """Give a fresh VAE its affine, its floors and, on linear paths, the PPCA solution.
 
@@ -200,7 +206,8 @@ def count_active_units(vae: VAE, windows: FloatArray) -> int:
         Burda, Grosse and Salakhutdinov (2016), section 5.2.
     """
     latent = np.asarray(vae.predict_on_batch(windows)["latent_mean"])
-    return int(np.sum(latent.var(axis=0) > ACTIVE_VARIANCE))
+    with np.errstate(over="ignore", invalid="ignore"):  # weights that blew up have none
+        return int(np.sum(latent.var(axis=0) > ACTIVE_VARIANCE))
 
 
 def _start_linear_paths(vae: VAE, ppca: PPCA, flat: FloatArray) -> None:
@@ -275,8 +282,7 @@ class _Recorder:
     def __init__(self, vae: VAE, rows: TrainingRows, held_out: FloatArray | None) -> None:
         self.vae, self.held_out = vae, held_out
         self.num_rows = len(rows.values)
-        sample = np.linspace(0, self.num_rows - 1, MAX_CURVE_ROWS).astype(np.int64)
-        self.sample = gather_windows(rows.values, rows.segment_start, sample, window=vae.window)
+        self.sample = sample_windows(rows, vae.window)
         self.log_scale = np.log(np.abs(rows.affine.scale))
         self.points: list[tuple[int, float, float, float, int]] = []
 

@@ -208,9 +208,10 @@ class VAE(keras.Model):
             `(rows,)`, the code's cost shared evenly among the steps of the window.
         """
         scaled, missing = self._prepare(values, observed)
-        filled = self._fill(scaled, missing)
         filled = ops.cond(
-            ops.any(missing > 0), lambda: self._refine(filled, missing), lambda: filled
+            ops.any(missing > 0),
+            lambda: self._refine(self._fill(scaled, missing), missing),
+            lambda: scaled,
         )
         latent_mean, latent_sigma = self.encode(filled, missing)
         scaled_mean, scaled_sigma = self.decode(latent_mean)
@@ -276,16 +277,3 @@ class VAE(keras.Model):
         exact = ops.clip(self.affine(values), -MAX_SCALED, MAX_SCALED)
         scaled = ops.cast(ops.reshape(exact, (-1, width)), "float32")
         return scaled * (1.0 - missing), missing
-
-
-class ObservedScore(keras.layers.Layer):
-    """`VAE.score_observed` as a layer, the form that can be exported."""
-
-    def __init__(self, vae: VAE) -> None:
-        super().__init__(autocast=False)
-        # A bound method is not tracked as a sublayer: export would otherwise trace `VAE.call` too.
-        self.score = vae.score_observed
-
-    def call(self, inputs: list[Any]) -> dict[str, Any]:
-        """Score `[windows, observed]`."""
-        return self.score(*inputs)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import vae_anomaly
-from vae_anomaly.detector.record import DetectorRecord
 from vae_anomaly.domain import Contract
-from vae_anomaly.errors import RegistryError
-from vae_anomaly.model.engine import ONNX_FILE
 from vae_anomaly.operations.predictions import TEXTS, list_prediction_numbers
 
 if TYPE_CHECKING:
@@ -27,14 +24,7 @@ DETECTOR_ARTIFACT = "detector"
 EXAMPLE_ROWS = 5
 
 LIBRARIES = ("mlflow", "numpy", "onnxruntime", "pandas", "pyarrow", "pydantic")
-"""What a model needs to be served from its ONNX export."""
-
-BACKENDS = {
-    "tensorflow": ("tensorflow-cpu", "tensorflow"),
-    "jax": ("jax",),
-    "torch": ("torch",),
-}
-"""Packages of each Keras backend; the first one installed counts."""
+"""What a model needs to be served: neither Keras nor a backend."""
 
 
 def log_detector(detector: Detector, *, name: str) -> ModelInfo:
@@ -58,7 +48,7 @@ def log_detector(detector: Detector, *, name: str) -> ModelInfo:
             code_paths=[str(Path(vae_anomaly.__file__).parent)],
             signature=make_signature(detector.contract),
             input_example=make_input_example(detector),
-            pip_requirements=list_requirements(detector.record),
+            pip_requirements=list_requirements(),
         )
         return model
 
@@ -100,32 +90,6 @@ def make_input_example(detector: Detector) -> pd.DataFrame:
     return example.assign(**{contract.timestamp: times})
 
 
-def list_requirements(record: DetectorRecord) -> list[str]:
-    """Return the pinned packages that scoring needs, for an environment of its own.
-
-    Args:
-        record: The detector's record; without an ONNX export Keras and a backend are needed.
-
-    Returns:
-        Lines for pip.
-
-    Raises:
-        RegistryError: The backend that trained the detector is not installed.
-    """
-    needed = list(LIBRARIES)
-    if ONNX_FILE not in record.files:
-        needed += ["keras", _find_installed(record.facts.backend)]
-    return [f"{name}=={version(name)}" for name in needed]
-
-
-def _find_installed(backend: str) -> str:
-    for name in BACKENDS.get(backend, ()):
-        try:
-            version(name)
-        except PackageNotFoundError:
-            continue
-        return name
-    raise RegistryError(
-        f"Cannot list what the detector needs: expected its Keras backend '{backend}' to be "
-        "installed, got none. Register it where it was fitted."
-    )
+def list_requirements() -> list[str]:
+    """Return the pinned packages that scoring needs, for an environment of its own, for pip."""
+    return [f"{name}=={version(name)}" for name in LIBRARIES]

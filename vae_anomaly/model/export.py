@@ -1,0 +1,264 @@
+"""The scoring function of a trained VAE as an ONNX graph, written from its weights.
+
+`VAE.score_observed` is the definition; this is the same arithmetic for ONNX Runtime, made
+without tracing, so that every backend exports and an export takes milliseconds. The two are
+compared at every save and at every load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from keras import ops
+from onnx import TensorProto, helper, numpy_helper
+
+from vae_anomaly.model.likelihoods import HALF_LOG_TWO_PI
+from vae_anomaly.model.vae import (
+    FILL_ROUNDS,
+    LATENT_SIGMA_OFFSET,
+    LOG_SIGMA_RANGE,
+    MAX_SCALED,
+    MIN_LATENT_SIGMA,
+    REFINE_ROUNDS,
+)
+
+if TYPE_CHECKING:
+    from vae_anomaly.model.vae import VAE
+
+OPSET = 18
+IR_VERSION = 8
+"""Of ONNX 1.13 (2022), the first with this opset: old runtimes read it too."""
+
+LEAKY_SLOPE = 0.2
+"""The slope that `keras.activations.leaky_relu` has by default."""
+
+OUTPUTS = ("contribution", "kl", "mean", "sigma")
+
+
+def export_onnx(vae: VAE) -> bytes:
+    """Write the scoring function of a VAE as an ONNX model.
+
+    Args:
+        vae: The trained VAE.
+
+    Returns:
+        The model. Inputs: `windows`, float64, anything finite where missing, and `observed`,
+        float32, 1 where observed, each `(rows, window, channels)`. Outputs: as
+        `VAE.score_observed`, but for the latent mean.
+    """
+    content: bytes = _ScoreGraph(vae).make().SerializeToString()
+    return content
+
+
+class _ScoreGraph:
+    """Collects nodes and weights; every method that adds a node returns its output's name."""
+
+    def __init__(self, vae: VAE) -> None:
+        self.vae = vae
+        self.width = vae.channels * vae.window
+        self.weights: dict[str, Any] = {}
+        self.dense_weights: dict[str, list[str]] = {}
+        self.nodes: list[Any] = []
+        self.num_names = 0
+
+    def make(self) -> Any:
+        vae, loc, scale, log_scale = self.vae, *self._affine()
+        values, seen = self._last("windows"), self._last("observed")
+        exact = self._clip(
+            self._node("Div", self._node("Sub", "windows", loc), scale),
+            -MAX_SCALED,
+            MAX_SCALED,
+            number=np.float64,
+        )
+        observed = self._flatten("observed")
+        missing = self._node("Sub", self._weight(np.float32(1)), observed)
+        scaled = self._node("Mul", self._to_float32(self._flatten(exact)), observed)
+        filled, missing_path = self._fill_where_missing(scaled, missing)
+        latent_mean, latent_sigma = self._encode(filled, missing_path)
+        scaled_mean, scaled_sigma = (
+            self._last_of_flat(name) for name in self._decode(latent_mean)
+        )
+        mean = self._node("Add", loc, self._node("Mul", scale, self._to_float64(scaled_mean)))
+        spread = self._node("Abs", scale)
+        sigma = self._node("Mul", spread, self._to_float64(scaled_sigma))
+        residual = self._node("Div", self._node("Sub", values, mean), sigma)
+        log_sigma = self._node("Add", self._to_float64(self._node("Log", scaled_sigma)), log_scale)
+        energy = self._times(self._node("Mul", residual, residual), np.float64(0.5))
+        nll = self._node(
+            "Add", self._node("Add", energy, log_sigma), self._weight(np.float64(HALF_LOG_TWO_PI))
+        )
+        contribution = self._node("Mul", self._to_float64(seen), nll)
+        kl = self._times(
+            self._to_float64(self._kl(latent_mean, latent_sigma)), np.float64(1 / vae.window)
+        )
+        for name, found in zip(OUTPUTS, (contribution, kl, mean, sigma), strict=True):
+            self.nodes.append(helper.make_node("Identity", [found], [name]))
+        return self._make_model()
+
+    def _make_model(self) -> Any:
+        shape, out = ["rows", self.vae.window, self.vae.channels], ["rows", self.vae.channels]
+        inputs = [
+            helper.make_tensor_value_info("windows", TensorProto.DOUBLE, shape),
+            helper.make_tensor_value_info("observed", TensorProto.FLOAT, shape),
+        ]
+        outputs = [
+            helper.make_tensor_value_info(
+                name, TensorProto.DOUBLE, ["rows"] if name == "kl" else out
+            )
+            for name in OUTPUTS
+        ]
+        weights = [numpy_helper.from_array(value, name) for name, value in self.weights.items()]
+        graph = helper.make_graph(self.nodes, "score", inputs, outputs, weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+        model.ir_version = IR_VERSION
+        onnx.checker.check_model(model)
+        return model
+
+    def _fill_where_missing(self, scaled: str, missing: str) -> tuple[str, str]:
+        """Fill missing entries and find their path into the encoder; rows without any skip it."""
+        any_missing = self._node(
+            "Greater", self._reduce("ReduceMax", missing, axes=None), self._weight(np.float32(0))
+        )
+        outside, self.nodes = self.nodes, []
+        filled = scaled
+        if self.vae.linear:
+            for _ in range(FILL_ROUNDS):
+                rebuilt = self._dense(
+                    self._dense(filled, self.vae.linear_encoder), self.vae.linear_decoder
+                )
+                filled = self._where_missing(missing, rebuilt, scaled)
+        path = self._dense(missing, self.vae.encoder_missing)
+        for _ in range(REFINE_ROUNDS):
+            mean, _ = self._decode(self._encode(filled, path)[0])
+            filled = self._where_missing(
+                missing, self._clip(mean, -MAX_SCALED, MAX_SCALED, number=np.float32), filled
+            )
+        then_branch = self._branch("some_missing", filled, path)
+        zero = self._weight(np.zeros((1, self.vae.encoder_missing.units), np.float32))
+        else_branch = self._branch("none_missing", scaled, zero)
+        self.nodes = outside
+        names = [self._name(), self._name()]
+        self.nodes.append(
+            helper.make_node(
+                "If", [any_missing], names, then_branch=then_branch, else_branch=else_branch
+            )
+        )
+        return names[0], names[1]
+
+    def _branch(self, name: str, *results: str) -> Any:
+        outputs = []
+        for result in results:
+            copy = self._node("Identity", result)
+            outputs.append(helper.make_tensor_value_info(copy, TensorProto.FLOAT, [None, None]))
+        nodes, self.nodes = self.nodes, []
+        return helper.make_graph(nodes, name, [], outputs)
+
+    def _where_missing(self, missing: str, filling: str, otherwise: str) -> str:
+        is_missing = self._node("Greater", missing, self._weight(np.float32(0)))
+        return self._node("Where", is_missing, filling, otherwise)
+
+    def _encode(self, filled: str, missing_path: str) -> tuple[str, str]:
+        vae = self.vae
+        first, *others = vae.encoder
+        hidden = self._activate(self._node("Add", self._dense(filled, first), missing_path))
+        hidden = self._stack(hidden, others)
+        mean = self._dense(hidden, vae.latent_mean)
+        if vae.linear:
+            mean = self._node("Add", mean, self._dense(filled, vae.linear_encoder))
+        raw = self._plus(self._dense(hidden, vae.latent_scale), np.float32(LATENT_SIGMA_OFFSET))
+        return mean, self._plus(self._node("Softplus", raw), np.float32(MIN_LATENT_SIGMA))
+
+    def _decode(self, latent: str) -> tuple[str, str]:
+        vae = self.vae
+        hidden = self._stack(latent, vae.decoder)
+        mean = self._dense(hidden, vae.mean)
+        if vae.linear:
+            mean = self._node("Add", mean, self._dense(latent, vae.linear_decoder))
+        log_sigma = self._clip(
+            self._dense(hidden, vae.log_sigma), *LOG_SIGMA_RANGE, number=np.float32
+        )
+        free = self._node("Exp", self._times(log_sigma, np.float32(2)))
+        floor = np.tile(_numbers(vae.floor), vae.window)
+        return mean, self._node("Sqrt", self._plus(free, np.square(floor)))
+
+    def _kl(self, mean: str, sigma: str) -> str:
+        squares = self._node("Add", self._node("Mul", mean, mean), self._node("Mul", sigma, sigma))
+        logs = self._times(self._node("Log", sigma), np.float32(2))
+        terms = self._node("Sub", self._plus(squares, np.float32(-1)), logs)
+        return self._times(self._reduce("ReduceSum", terms, axes=[1]), np.float32(0.5))
+
+    def _stack(self, hidden: str, layers: Iterable[Any]) -> str:
+        for layer in layers:
+            hidden = self._activate(self._dense(hidden, layer))
+        return hidden
+
+    def _activate(self, hidden: str) -> str:
+        if self.vae.settings["activation"] == "leaky_relu":
+            return self._node("LeakyRelu", hidden, alpha=LEAKY_SLOPE)
+        return self._node("Mul", hidden, self._node("Sigmoid", hidden))
+
+    def _dense(self, inputs: str, layer: Any) -> str:
+        if layer.name not in self.dense_weights:
+            arrays = [layer.kernel, layer.bias] if layer.use_bias else [layer.kernel]
+            self.dense_weights[layer.name] = [self._weight(_numbers(one)) for one in arrays]
+        weights = self.dense_weights[layer.name]
+        return self._node("Gemm" if layer.use_bias else "MatMul", inputs, *weights)
+
+    def _affine(self) -> tuple[str, str, str]:
+        affine = self.vae.affine
+        loc, scale, log_scale = (
+            self._weight(_numbers(one)) for one in (affine.loc, affine.scale, affine.log_scale)
+        )
+        return loc, scale, log_scale
+
+    def _flatten(self, name: str) -> str:
+        return self._node("Reshape", name, self._weight(np.array([-1, self.width])))
+
+    def _last(self, name: str) -> str:
+        return self._node("Gather", name, self._weight(np.int64(self.vae.window - 1)), axis=1)
+
+    def _last_of_flat(self, name: str) -> str:
+        first, last = self.width - self.vae.channels, self.width
+        bounds = (self._weight(np.array([value])) for value in (first, last, 1))
+        return self._node("Slice", name, *bounds)
+
+    def _reduce(self, kind: str, name: str, *, axes: list[int] | None) -> str:
+        inputs = [name] if axes is None else [name, self._weight(np.array(axes))]
+        return self._node(kind, *inputs, keepdims=0)
+
+    def _clip(self, name: str, low: float, high: float, *, number: type) -> str:
+        bounds = (self._weight(number(value)) for value in (low, high))
+        return self._node("Clip", name, *bounds)
+
+    def _plus(self, name: str, value: Any) -> str:
+        return self._node("Add", name, self._weight(value))
+
+    def _times(self, name: str, value: Any) -> str:
+        return self._node("Mul", name, self._weight(value))
+
+    def _to_float32(self, name: str) -> str:
+        return self._node("Cast", name, to=TensorProto.FLOAT)
+
+    def _to_float64(self, name: str) -> str:
+        return self._node("Cast", name, to=TensorProto.DOUBLE)
+
+    def _node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        name = self._name()
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        return name
+
+    def _weight(self, value: Any) -> str:
+        name = self._name()
+        self.weights[name] = np.asarray(value)
+        return name
+
+    def _name(self) -> str:
+        self.num_names += 1
+        return f"t{self.num_names}"
+
+
+def _numbers(variable: Any) -> Any:
+    return ops.convert_to_numpy(variable)
