@@ -252,8 +252,8 @@ def _print_fit(detector: Detector, out: Path) -> None:
 
     record, facts = detector.record, detector.record.facts
     print_lines(
-        f"Fitted on {facts.num_rows:,} rows, threshold set on {facts.num_held_out:,} held-out "
-        "rows.",
+        f"Fitted on {facts.num_rows:,} rows; threshold set on {facts.num_held_out:,} rows by a "
+        "fit that had left them out.",
         f"Sensors: {sensor_tables.describe_kinds(record.profiles)}",
         f"Held-out NLL: {tables.describe_baseline(record.baseline)}",
     )

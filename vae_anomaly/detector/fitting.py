@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
 
-from vae_anomaly.config import DetectorConfig
+from vae_anomaly.config import DetectorConfig, ModelConfig
 from vae_anomaly.detector.alerts import AlertRules
 from vae_anomaly.detector.baseline import BaselineFit, compare_with_pca
 from vae_anomaly.detector.calibration import HeldOut, calibrate, require_held_out
@@ -27,7 +27,7 @@ from vae_anomaly.domain import (
     SensorProfile,
 )
 from vae_anomaly.errors import TrainingError
-from vae_anomaly.model.density import Density, FitOptions, FittedDensity, fit_density
+from vae_anomaly.model.density import Density, FitOptions, FittedDensity, SensorRoles, fit_density
 from vae_anomaly.model.windows import Steps, order_steps
 from vae_anomaly.readings.quality import profile_sensors
 
@@ -93,7 +93,8 @@ def fit_detector(
     Args:
         training: Normal readings.
         calibration: Other normal readings for the threshold; without them the last
-            `calibration_share` of each asset's steps is held out.
+            `calibration_share` of each asset's steps is held out, the threshold is set on what
+            a density fitted without them says of them, and the final density is fitted to all.
         config: All settings.
         seed: Seed of the fit.
         progress: Called with optimiser steps done and in all.
@@ -108,34 +109,31 @@ def fit_detector(
     fit_part, held_part = _split(training, calibration, config)
     rules = make_alert_rules(config, training.contract.period_s)
     _require_steps(fit_part, held_part, rules, config)
-    profiles = profile_sensors(
-        fit_part.values,
-        sensors=training.contract.sensors,
-        asset_codes=fit_part.steps.asset_codes,
+    num_fits = 1 if calibration is not None else 2
+    options = FitOptions(
+        preset=config.preset,
+        seed=seed,
+        held_out=held_part.values,
+        held_out_start=held_part.steps.segment_start,
+        progress=_tell_share(progress, 0, num_fits),
     )
-    fitted = fit_density(
-        fit_part.values,
-        fit_part.steps.segment_start,
-        profiles,
-        settings=config.model,
-        options=FitOptions(
-            preset=config.preset,
-            seed=seed,
-            held_out=held_part.values,
-            held_out_start=held_part.steps.segment_start,
-            progress=progress,
-        ),
-    )
+    first = final = _fit_part(fit_part, config.model, options)
+    if calibration is None:
+        # of the same latent size, so that both networks have one shape and are compiled once
+        settings = config.model.model_copy(update={"latent": first.fitted.latent})
+        options = FitOptions(
+            preset=config.preset, seed=seed, progress=_tell_share(progress, 1, num_fits)
+        )
+        whole = Part(training, _order(training, training.problems, config))
+        final = _fit_part(whole, settings, options)
     held = score_steps(
         held_part.checked.readings,
         held_part.steps,
-        fitted.density,
+        _without_new_movers(first.fitted.density, final.fitted.density.roles),
         min_observed_share=config.threshold.min_observed_share,
     )
-    return FittedDetector(
-        fitted.density,
-        _make_record(_Outcome(fit_part, held_part, held, fitted, profiles, config), seed=seed),
-    )
+    outcome = _Outcome(first, final, held_part, held, config)
+    return FittedDetector(final.fitted.density, _make_record(outcome, seed=seed))
 
 
 def make_alert_rules(config: DetectorConfig, period_s: float) -> AlertRules:
@@ -211,42 +209,97 @@ def _count_held_out(fit: Part, held: Part) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class _Outcome:
-    """What a fit leaves to be judged and written down."""
+class _FittedPart:
+    """A density with the steps it was fitted to."""
 
-    fit: Part
+    part: Part
+    profiles: tuple[SensorProfile, ...]
+    fitted: FittedDensity
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a fit leaves to be judged and written down.
+
+    Attributes:
+        first: Fitted without the held-out steps; it is judged on them.
+        final: What the detector scores with.
+        held_part: The held-out steps.
+        held: What `first` says of them.
+        config: All settings.
+    """
+
+    first: _FittedPart
+    final: _FittedPart
     held_part: Part
     held: StepEnergy
-    fitted: FittedDensity
-    profiles: tuple[SensorProfile, ...]
     config: DetectorConfig
 
 
-def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
-    fit, held_part, held = outcome.fit, outcome.held_part, outcome.held
-    fitted, profiles, config = outcome.fitted, outcome.profiles, outcome.config
+def _fit_part(part: Part, settings: ModelConfig, options: FitOptions) -> _FittedPart:
+    profiles = profile_sensors(
+        part.values,
+        sensors=part.checked.contract.sensors,
+        asset_codes=part.steps.asset_codes,
+    )
+    fitted = fit_density(
+        part.values, part.steps.segment_start, profiles, settings=settings, options=options
+    )
+    return _FittedPart(part, profiles, fitted)
 
+
+def _tell_share(
+    progress: Callable[[int, int], None] | None, number: int, num_fits: int
+) -> Callable[[int, int], None] | None:
+    """Tell the progress of one of several fits as a share of them all."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(number * total + done, num_fits * total)
+
+
+def _without_new_movers(density: Density, final: SensorRoles) -> Density:
+    """Leave out constants that move in the held-out steps.
+
+    The final density has them in its network, so the nats of the change rule would set a
+    threshold that has nothing to do with it.
+    """
+    roles = density.roles
+    still = [i for i, sensor in enumerate(roles.constant) if sensor in final.constant]
+    return replace(
+        density,
+        roles=replace(
+            roles,
+            constant=tuple(roles.constant[i] for i in still),
+            constant_values=tuple(roles.constant_values[i] for i in still),
+            empty=tuple(sorted({*roles.empty, *roles.constant} - set(final.constant))),
+        ),
+    )
+
+
+def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
+    first, final, config = outcome.first, outcome.final, outcome.config
+    held_part, held = outcome.held_part, outcome.held
     scorable = ~np.isnan(held.energy)
     normal_level = float(np.median(held.energy[scorable])) if scorable.any() else 0.0
     calibrations = _calibrate_assets(held_part, held, config, normal_level=normal_level)
-    modelled = list(fitted.density.roles.modelled)
+    modelled = list(first.fitted.density.roles.modelled)
     baseline = compare_with_pca(
-        fit.values[:, modelled],
+        first.part.values[:, modelled],
         held_part.values[:, modelled],
         held.scores.contribution[:, modelled].sum(axis=1) + held.scores.kl,
-        latent=fitted.latent,
+        latent=first.fitted.latent,
     )
     return DetectorRecord(
         format=FORMAT,
         config=config,
-        contract=fit.checked.contract,
-        profiles=profiles,
-        roles=fitted.density.roles,
+        contract=final.part.checked.contract,
+        profiles=final.profiles,
+        roles=final.fitted.density.roles,
         normal_level=normal_level,
         normal_contribution=tuple(
             np.mean(held.scores.contribution[scorable], axis=0).tolist()
             if scorable.any()
-            else [0.0] * len(profiles)
+            else [0.0] * len(final.profiles)
         ),
         calibrations=calibrations,
         fallback=min(calibrations, key=lambda asset: calibrations[asset].threshold),
@@ -256,23 +309,29 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
             "vae_nll_nats": baseline.vae_nll,
             "num_rows": float(baseline.num_rows),
         },
-        curves=fitted.curves,
-        facts=TrainingFacts(
-            seed=seed,
-            backend=fitted.backend,
-            latent=fitted.latent,
-            num_rows=fit.steps.num_steps,
-            num_held_out=held_part.steps.num_steps,
-            num_steps=fitted.num_steps,
-            num_skipped=fitted.num_skipped,
-            first_us=int(fit.timestamps.min()),
-            last_us=int(held_part.timestamps.max(initial=fit.timestamps.max())),
-            versions={name: version(name) for name in LIBRARIES},
-        ),
+        curves=first.fitted.curves,
+        facts=_list_facts(outcome, seed=seed),
         files={
             name: hashlib.sha256(content).hexdigest()
-            for name, content in fitted.density.files.items()
+            for name, content in final.fitted.density.files.items()
         },
+    )
+
+
+def _list_facts(outcome: _Outcome, *, seed: int) -> TrainingFacts:
+    final, held_part = outcome.final, outcome.held_part
+    times = final.part.timestamps
+    return TrainingFacts(
+        seed=seed,
+        backend=final.fitted.backend,
+        latent=final.fitted.latent,
+        num_rows=final.part.steps.num_steps,
+        num_held_out=held_part.steps.num_steps,
+        num_steps=final.fitted.num_steps,
+        num_skipped=final.fitted.num_skipped,
+        first_us=int(times.min()),
+        last_us=int(held_part.timestamps.max(initial=times.max())),
+        versions={name: version(name) for name in LIBRARIES},
     )
 
 
@@ -300,10 +359,11 @@ def _calibrate_assets(
 
 
 def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
-    roles = outcome.fitted.density.roles
+    first = outcome.first
+    roles = first.fitted.density.roles
     modelled = list(roles.modelled)
     scale = np.exp(np.array(roles.log_scale))
-    steps = np.array([outcome.profiles[i].step for i in modelled])
+    steps = np.array([first.profiles[i].step for i in modelled])
     scores = outcome.held.scores
     fit = HeldOutFit(
         outcome.held_part.values[:, modelled],
@@ -311,4 +371,4 @@ def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
         scores.sigma[:, modelled],
         np.maximum(outcome.config.model.floor_fraction * scale, steps / np.sqrt(12)),
     )
-    return check_health(fit, baseline, active_units=outcome.fitted.curves.active_units[-1])
+    return check_health(fit, baseline, active_units=first.fitted.curves.active_units[-1])

@@ -30,12 +30,12 @@ class TrainingFacts:
         seed: Seed of the fit.
         backend: Keras backend it was trained on.
         latent: Latent size.
-        num_rows: Training steps.
-        num_held_out: Held-out steps.
+        num_rows: Steps the network was fitted to.
+        num_held_out: Steps the threshold was set on, by a fit that left them out.
         num_steps: Optimiser steps.
         num_skipped: Optimiser steps without a finite gradient.
         first_us: First training step, microseconds since 1970, UTC.
-        last_us: Last held-out step.
+        last_us: Last training or held-out step.
         versions: Versions of the libraries that matter to the numbers.
     """
 

@@ -8,15 +8,13 @@ import numpy as np
 
 from vae_anomaly.domain import FloatArray
 
-IQR_OF_UNIT_NORMAL = 1.3489795003921634
-"""Interquartile range of a standard normal, 2 Phi^-1(3/4)."""
-
 WINSOR_SHARE = 0.01
-"""Share cut at each end before the spread that guards against a too small IQR is taken."""
+"""Share cut at each end for the spread that tells what an outlier is."""
 
-MIN_IQR_TO_SPREAD = 0.2
-"""A sensor that idles most of the time has a tiny IQR; its scale is at least this share of
-its winsorised standard deviation, so that its working mode stays within tens of scales."""
+OUTLIER_SPREADS = 100.0
+"""Readings farther than this many spreads from the median count no more than one at that
+distance: an undeclared sentinel must not blind its sensor. A nearer limit is worse: spikes and
+rare switching are what a sensor does (docs/science/density.md has the figures)."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,8 @@ class Affine:
 def fit_affine(values: FloatArray) -> Affine:
     """Fit location and scale of each sensor on training readings.
 
-    loc is the median and |scale| the interquartile range over 1.349, at least
-    `MIN_IQR_TO_SPREAD` of the winsorised standard deviation, or else the standard deviation.
+    loc is the median and |scale| the standard deviation, with readings beyond
+    `OUTLIER_SPREADS` winsorised standard deviations drawn in to that distance.
 
     Args:
         values: Raw values, NaN where missing, no sensor constant. Shape `(rows, sensors)`.
@@ -51,13 +49,13 @@ def fit_affine(values: FloatArray) -> Affine:
     Returns:
         The affine. Under x -> a x + b its h does not change.
     """
-    low, first, loc, third, high = np.nanquantile(
-        values, [WINSOR_SHARE, 0.25, 0.5, 0.75, 1 - WINSOR_SHARE], axis=0
-    )
+    shares = [WINSOR_SHARE, 0.5, 1 - WINSOR_SHARE]
+    low, loc, high = np.nanquantile(values, shares, axis=0)
     centred = values - loc
     spread = np.nanstd(np.clip(centred, low - loc, high - loc), axis=0)
-    scale = np.maximum((third - first) / IQR_OF_UNIT_NORMAL, MIN_IQR_TO_SPREAD * spread)
-    scale = np.where(scale > 0, scale, np.nanstd(centred, axis=0))
+    # a sensor that moves less often than the share cut off has no outliers to speak of
+    limit = np.where(spread > 0, OUTLIER_SPREADS * spread, np.inf)
+    scale = np.nanstd(np.clip(centred, -limit, limit), axis=0)
     return Affine(loc=loc, scale=scale * _orientation(centred / scale))
 
 

@@ -217,17 +217,20 @@ def fit_density(
     """
     import keras
 
+    from vae_anomaly.model.trainer import borrow_trainer
     from vae_anomaly.model.training import fit_vae, sample_windows
 
     modelled, constant, empty = _assign_roles(profiles)
     rows = _prepare_rows(values[:, list(modelled)], segment_start, profiles, modelled, settings)
-    fitted = fit_vae(
-        _build_vae(rows, settings, options),
-        rows,
-        plan=_make_plan(len(values), settings, options.seed),
-        held_out=options.held_out_windows(modelled, settings.window),
-        progress=options.progress,
-    )
+    with borrow_trainer(_build_vae(rows, settings, options)) as trainer:
+        fitted = fit_vae(
+            trainer,
+            rows,
+            plan=_make_plan(len(values), settings, options.seed),
+            held_out=options.held_out_windows(modelled, settings.window),
+            progress=options.progress,
+        )
+        files = save_vae(fitted.vae, sample_windows(rows, settings.window))
     roles = SensorRoles(
         modelled=modelled,
         constant=constant,
@@ -235,7 +238,6 @@ def fit_density(
         empty=empty,
         log_scale=tuple(np.log(np.abs(rows.affine.scale)).tolist()),
     )
-    files = save_vae(fitted.vae, sample_windows(rows, settings.window))
     return FittedDensity(
         density=Density(roles, settings.window, files, Engine(files[ONNX_FILE])),
         curves=fitted.curves,

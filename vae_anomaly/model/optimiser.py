@@ -29,8 +29,13 @@ class AveragingAdamW(keras.optimizers.AdamW):
         self.averages = [
             self.add_variable_from_reference(variable, name="average") for variable in variables
         ]
-        for average, variable in zip(self.averages, variables, strict=True):
-            average.assign(ops.copy(variable.value))  # JAX must not donate one buffer twice
+        self._start_averages(variables)
+
+    def restart(self, variables: Any) -> None:
+        """Forget every step taken; the averages start at the present weights."""
+        for variable in self.variables:
+            variable.assign(ops.zeros_like(variable.value))
+        self._start_averages(variables)
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Update weights and averages from one batch's gradients."""
@@ -45,6 +50,10 @@ class AveragingAdamW(keras.optimizers.AdamW):
             average.assign(
                 AVERAGE_MOMENTUM * average.value + (1.0 - AVERAGE_MOMENTUM) * variable.value
             )
+
+    def _start_averages(self, variables: Any) -> None:
+        for average, variable in zip(self.averages, variables, strict=True):
+            average.assign(ops.copy(variable.value))  # JAX must not donate one buffer twice
 
     def use_averages(self, variables: Any) -> None:
         """Give the model its averaged weights; call once, after training."""

@@ -8,25 +8,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 
 from vae_anomaly.domain import FloatArray, IntArray, TrainingCurves
 from vae_anomaly.errors import TrainingError
 from vae_anomaly.model.affine import Affine
-from vae_anomaly.model.optimiser import AveragingAdamW
 from vae_anomaly.model.ppca import PPCA, fit_ppca
+from vae_anomaly.model.trainer import Trainer
 from vae_anomaly.model.vae import LATENT_SIGMA_OFFSET, MAX_SCALED, MIN_LATENT_SIGMA, VAE
 from vae_anomaly.model.windows import gather_windows
 
 logger = logging.getLogger(__name__)
 
-WEIGHT_DECAY = 1e-4
-GRADIENT_NORM = 5.0
 FINAL_RATE_SHARE = 0.02
-NUM_PASSES = 20
-"""Points of the training curves."""
+PASSES = (4, 20)
+"""Fewest and most passes: points of the training curves and levels of the learning rate."""
+
+STEPS_PER_PASS = 50
+"""Beginning a pass costs about as much as 50 steps, so short trainings have fewer."""
 
 MAX_CURVE_ROWS = 2048
 ACTIVE_VARIANCE = 0.01
@@ -91,7 +90,7 @@ def count_training_steps(
 
 
 def fit_vae(
-    vae: VAE,
+    trainer: Trainer,
     rows: TrainingRows,
     *,
     plan: TrainingPlan,
@@ -101,7 +100,7 @@ def fit_vae(
     """Train a VAE from its start to its averaged weights.
 
     Args:
-        vae: Built, with fresh weights.
+        trainer: With the fresh weights of a VAE.
         rows: The training rows.
         plan: Steps, batch and rate.
         held_out: Raw windows whose NLL is recorded. Shape `(rows, window, channels)`.
@@ -113,35 +112,43 @@ def fit_vae(
     Raises:
         TrainingError: Too many steps had no finite gradient.
     """
+    vae = trainer.vae
     start_weights(vae, rows)
-    steps_per_pass = math.ceil(plan.num_steps / NUM_PASSES)
+    trainer.restart()
+    steps_per_pass = math.ceil(plan.num_steps / count_passes(plan.num_steps))
     num_passes = math.ceil(plan.num_steps / steps_per_pass)
     num_steps = num_passes * steps_per_pass
-    optimiser = AveragingAdamW(
-        learning_rate=keras.optimizers.schedules.CosineDecay(
-            plan.learning_rate, num_steps, alpha=FINAL_RATE_SHARE
-        ),
-        weight_decay=WEIGHT_DECAY,
-        global_clipnorm=GRADIENT_NORM,
-    )
-    optimiser.build(vae.trainable_variables)
-    trainer = ElboTrainer(vae)
-    trainer.compile(optimizer=optimiser)
     recorder = _Recorder(vae, rows, held_out)
     batches = _ShuffledRows(rows, vae.window, plan.seed)
-    for index in range(1, num_passes + 1):
+    for index in range(num_passes):
         # the order of rows is ours, and arrays keep every step free of Python
         windows = batches.take(steps_per_pass * plan.batch_rows)
-        history = trainer.fit(windows, batch_size=plan.batch_rows, shuffle=False, verbose=0)
-        done = index * steps_per_pass
-        recorder.record(history.history, num_rows=done * plan.batch_rows)
+        rate = plan.learning_rate * cosine_share((index + 0.5) / num_passes)
+        history = trainer.run(windows, batch_rows=plan.batch_rows, learning_rate=rate)
+        done = (index + 1) * steps_per_pass
+        recorder.record(history, num_rows=done * plan.batch_rows)
         if progress:
             progress(done, num_steps)
-    num_skipped = int(ops.convert_to_numpy(ops.copy(optimiser.skipped.value)))
+    num_skipped = trainer.finish()
     check_skipped(num_skipped, num_steps, max_share=plan.max_skipped_share)
-    optimiser.use_averages(vae.trainable_variables)
     recorder.replace_last()
     return FittedVAE(vae, recorder.curves(), num_steps, num_skipped)
+
+
+def count_passes(num_steps: int) -> int:
+    """Return the number of passes for a number of optimiser steps."""
+    return min(max(num_steps // STEPS_PER_PASS, PASSES[0]), PASSES[1])
+
+
+def cosine_share(done: float) -> float:
+    """Return the share of the peak learning rate after a share of the training.
+
+    Example:
+        >>> cosine_share(0.0), cosine_share(1.0)
+        (1.0, 0.02)
+    """
+    fall = 0.5 * (1.0 + math.cos(math.pi * done))
+    return FINAL_RATE_SHARE + (1.0 - FINAL_RATE_SHARE) * fall
 
 
 def check_skipped(num_skipped: int, num_steps: int, *, max_share: float) -> None:
@@ -230,31 +237,6 @@ def _scale_kernel(head: Any, gain: float) -> None:
     head.kernel.assign(head.kernel.value * gain)
 
 
-class ElboTrainer(keras.Model):
-    """Trains a VAE on scaled windows (float32, NaN where missing) by the plain negative ELBO."""
-
-    def __init__(self, vae: VAE) -> None:
-        super().__init__()
-        self.vae = vae
-        self.nll_tracker = keras.metrics.Mean(name="nll")
-        self.kl_tracker = keras.metrics.Mean(name="kl")
-        self.built = True
-
-    def call(self, windows: Any, training: bool = False) -> dict[str, Any]:
-        missing = ops.isnan(windows)
-        scaled = ops.where(missing, ops.zeros_like(windows), windows)
-        nll, kl = self.vae.sample_elbo_terms(scaled, ops.cast(missing, "float32"))
-        return {"nll": nll, "kl": kl}
-
-    def compute_loss(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        """Sum over steps and channels, mean over rows, beta = 1."""
-        self.nll_tracker.update_state(y_pred["nll"])
-        self.kl_tracker.update_state(y_pred["kl"])
-        return ops.mean(y_pred["nll"] + y_pred["kl"])
-
-
 class _ShuffledRows:
     """Scaled windows in an order that is a function of the seed alone, epoch after epoch."""
 
@@ -286,12 +268,12 @@ class _Recorder:
         self.log_scale = np.log(np.abs(rows.affine.scale))
         self.points: list[tuple[int, float, float, float, int]] = []
 
-    def record(self, history: dict[str, list[float]], *, num_rows: int) -> None:
+    def record(self, history: dict[str, float], *, num_rows: int) -> None:
         self.points.append(
             (
                 round(num_rows / self.num_rows),
-                float(history["nll"][0]),
-                float(history["kl"][0]),
+                history["nll"],
+                history["kl"],
                 self._held_out_nll(),
                 count_active_units(self.vae, self.sample),
             )

@@ -237,7 +237,7 @@ def test_a_detector_is_a_function_of_readings_settings_and_seed_alone(
     assert again.score(faulty_plant()).equals(detector.score(faulty_plant()))
     assert again.record.calibrations == detector.record.calibrations
     assert again.contract.ignored == {"note": "text", "label_anomaly": "label"}
-    assert calls[-1] == (100, 100)
+    assert calls[-1] == (200, 200)  # with and without the held-out steps
 
 
 def test_labels_are_never_inputs(detector):

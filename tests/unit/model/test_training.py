@@ -13,26 +13,30 @@ from tests.unit.model.small_vae import (
 )
 from vae_anomaly.errors import TrainingError
 from vae_anomaly.model.ppca import fit_ppca
+from vae_anomaly.model.trainer import Trainer
 from vae_anomaly.model.training import (
-    NUM_PASSES,
+    PASSES,
     TrainingPlan,
     _ShuffledRows,
     check_skipped,
     count_active_units,
+    count_passes,
     count_training_steps,
     fit_vae,
 )
 from vae_anomaly.model.vae import VAE
 
+NUM_STEPS = 20
+NUM_PASSES = PASSES[0]
 PLAN = TrainingPlan(
-    batch_rows=32, num_steps=NUM_PASSES, learning_rate=2e-3, max_skipped_share=0.05, seed=0
+    batch_rows=32, num_steps=NUM_STEPS, learning_rate=2e-3, max_skipped_share=0.05, seed=0
 )
 
 
 def fit(*, seed: int = 0, rows=None, plan: TrainingPlan = PLAN, **options):
     vae = VAE(4, latent=2, hidden=8, layers=1, seed=seed)
     vae.build(None)
-    return fit_vae(vae, rows or make_rows(), plan=replace(plan, seed=seed), **options)
+    return fit_vae(Trainer(vae), rows or make_rows(), plan=replace(plan, seed=seed), **options)
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +81,15 @@ def test_the_curves_have_one_point_per_pass(fitted):
     assert len(curves.nll) == len(curves.kl) == len(curves.active_units) == NUM_PASSES
     assert len(curves.held_out_nll) == NUM_PASSES
     assert list(curves.epochs) == sorted(curves.epochs)
-    assert curves.epochs[-1] == round(NUM_PASSES * 32 / 400)
+    assert curves.epochs[-1] == round(NUM_STEPS * 32 / 400)
     assert np.isfinite(curves.nll + curves.kl + curves.held_out_nll).all()
     assert min(curves.kl) > 0.1  # the code is in use: no collapse, no clamp
     assert curves.active_units[-1] == 2
 
 
 def test_progress_is_told_of_every_pass(fitted):
-    assert fitted[1] == [(step, NUM_PASSES) for step in range(1, NUM_PASSES + 1)]
-    assert fitted[0].num_steps == NUM_PASSES
+    assert fitted[1] == [(step, NUM_STEPS) for step in (5, 10, 15, 20)]
+    assert fitted[0].num_steps == NUM_STEPS
     assert fitted[0].num_skipped == 0
 
 
@@ -156,3 +160,8 @@ def test_a_few_skipped_steps_are_logged(caplog):
         assert not caplog.text
         check_skipped(5, 100, max_share=0.05)
     assert "5 of 100 training steps had no finite gradient" in caplog.text
+
+
+@pytest.mark.parametrize(("num_steps", "passes"), [(20, 4), (500, 10), (4000, 20)])
+def test_longer_trainings_have_more_passes(num_steps, passes):
+    assert count_passes(num_steps) == passes
