@@ -291,7 +291,7 @@ class TrainingCurves:
         active_units: Latent units whose mean varies over rows (variance above 0.01).
     """
 
-    epochs: tuple[int, ...]
+    epochs: tuple[float, ...]
     nll: tuple[float, ...]
     kl: tuple[float, ...]
     held_out_nll: tuple[float, ...]

@@ -118,13 +118,13 @@ def test_no_timestamp(use, plant):
     bare = plant.drop_columns(["timestamp"])
     text = refused(ContractError, lambda: use(bare))
     assert "expected a time column 'timestamp', got columns ('sensor 0 (unit)', " in text
-    assert text.endswith(". Name it in the settings of the readings.")
+    assert text.endswith(". Name it in the settings of the readings, or with --timestamp.")
 
 
 def test_a_timestamp_of_another_name_is_pointed_at(use, plant):
     renamed = plant.rename_columns(["time", *SENSORS])
     text = refused(ContractError, lambda: use(renamed))
-    assert "'time' holds times: set timestamp = 'time' in the settings of the readings." in text
+    assert "'time' holds times: set timestamp = 'time' in the settings of the readings, or" in text
 
 
 def test_a_timestamp_of_numbers(use, plant):
@@ -152,8 +152,8 @@ def test_text_in_a_sensor_column_at_scoring(detector, plant):
     words = put(plant, SENSORS[2], pa.array(["12,5"] * plant.num_rows))
     text = refused(ContractError, lambda: detector.score(words))
     assert text.startswith(
-        "Cannot score: expected numbers in sensor column 'sensor 2 (unit)', got text in a sensor "
-        "column: string in the table. Convert it to numbers, or ignore it"
+        "Cannot score: expected numbers in sensor column 'sensor 2 (unit)', got text (string) "
+        "in the table. Convert it to numbers, or ignore it"
     )
 
 
@@ -170,7 +170,7 @@ def test_text_in_a_sensor_column_of_a_later_file(use, tmp_path, plant):
     words = put(plant, SENSORS[2], pa.array(["12,5"] * plant.num_rows))
     second = write(tmp_path, words, "b.parquet")
     text = refused(ContractError, lambda: use([first, second]))
-    assert f"got text in a sensor column: string in '{second}'" in text
+    assert f"got text (string) in '{second}'" in text
 
 
 def test_a_sensor_missing_at_scoring(detector, plant):
@@ -179,7 +179,7 @@ def test_a_sensor_missing_at_scoring(detector, plant):
         "Cannot score: expected sensors ('sensor 0 (unit)', 'sensor 1 (unit)', "
         "'sensor 2 (unit)', 'sensor 3 (unit)', 'sensor 4 (unit)'), got ('sensor 0 (unit)', "
         "'sensor 1 (unit)', 'sensor 2 (unit)', 'sensor 4 (unit)'); missing "
-        "('sensor 3 (unit)',). Check the sensor list in pipeline.toml."
+        "('sensor 3 (unit)',). Add them, null where nothing was measured, or ask for other sensors."
     )
 
 
@@ -329,7 +329,8 @@ def test_too_few_rows_for_an_alert_budget(plant):
     assert refused(CalibrationError, lambda: fit(plant, config=config)) == (
         "Cannot set a threshold for asset 'asset' at 2 alert events a week: expected at least "
         "3.5 days of held-out normal readings, got 0.25. Use a longer training period or a larger "
-        "budget, or set provisional = true to accept an unproven threshold."
+        "budget, or accept an unproven threshold with --provisional, provisional = true in the "
+        "settings."
     )
 
 

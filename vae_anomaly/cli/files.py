@@ -36,6 +36,8 @@ def check(
     /,
     *,
     config: Path | None = None,
+    timestamp: str = "",
+    asset: str = "",
     sensors: tuple[str, ...] = (),
     sentinel: Sentinels = (),
     json: Json = False,
@@ -45,6 +47,8 @@ def check(
     Args:
         path: Parquet files, folders, globs or URIs.
         config: A pipeline.toml that says how to understand the readings.
+        timestamp: Column of the times, where it is not called timestamp.
+        asset: Column that says which asset a row is of, where it is not called asset.
         sensors: Columns to use, separated by commas; without it every column of numbers.
         sentinel: A value that means "missing", such as -9999; may be given several times.
         json: Print the result for machines.
@@ -52,7 +56,12 @@ def check(
     from vae_anomaly.cli.inputs import make_detector_config, split_names
     from vae_anomaly.readings.check import check_readings
 
-    options = {"sensors": split_names(sensors), "sentinels": sentinel}
+    options = {
+        "timestamp": timestamp,
+        "asset": asset,
+        "sensors": split_names(sensors),
+        "sentinels": sentinel,
+    }
     settings = make_detector_config(config, readings=options).readings
     checked = check_readings(path, config=settings)
     if json:
@@ -72,6 +81,8 @@ def fit(
     config: Path | None = None,
     budget: float | None = None,
     calibration: tuple[str, ...] = (),
+    timestamp: str = "",
+    asset: str = "",
     sensors: tuple[str, ...] = (),
     sentinel: Sentinels = (),
     preset: Literal["default", "question"] | None = None,
@@ -87,6 +98,8 @@ def fit(
         config: A pipeline.toml with the settings; the options below go before it.
         budget: Alert events to allow per asset and week, instead of a share of steps.
         calibration: Other normal readings to set the threshold on, instead of the last ones.
+        timestamp: Column of the times, where it is not called timestamp.
+        asset: Column that says which asset a row is of, where it is not called asset.
         sensors: Columns to use, separated by commas; without it every column of numbers.
         sentinel: A value that means "missing", such as -9999; may be given several times.
         preset: Which network to fit; "question" is a small all-dense one.
@@ -99,7 +112,12 @@ def fit(
 
     settings = inputs.make_detector_config(
         config,
-        readings={"sensors": inputs.split_names(sensors), "sentinels": sentinel},
+        readings={
+            "timestamp": timestamp,
+            "asset": asset,
+            "sensors": inputs.split_names(sensors),
+            "sentinels": sentinel,
+        },
         threshold={"alert_budget_per_week": budget, "provisional": provisional},
         preset=preset,
     )
@@ -154,7 +172,7 @@ def score(
         "states": _count_states(scores),
         "reasons": _count_reasons(scores),
         "events": [_describe_event(event) for event in examination.events],
-        "notes": examination.checked.quality.notes,
+        "notes": (*examination.checked.quality.notes, *_note_new_assets(loaded, scores)),
     }
     if json:
         print_json(result)
@@ -261,6 +279,20 @@ def _print_fit(detector: Detector, out: Path) -> None:
     tables.print_health(record.health)
     print_notes(sensor_tables.note_sentinels(record.profiles))
     print_lines("", f"Detector saved to {out}")
+
+
+def _note_new_assets(detector: Detector, scores: pa.Table) -> tuple[str, ...]:
+    """Note assets without a threshold of their own."""
+    column, record = detector.contract.asset, detector.record
+    if column is None or column not in scores.column_names:
+        return ()
+    new = set(scores[column].unique().to_pylist()) - {None, *record.calibrations}
+    if not new:
+        return ()
+    return (
+        f"assets without a threshold of their own have the lowest, that of '{record.fallback}': "
+        + ", ".join(sorted(new)[:5]),
+    )
 
 
 def _count_states(scores: pa.Table) -> dict[str, int]:

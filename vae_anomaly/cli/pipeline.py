@@ -33,7 +33,8 @@ def init(path: Path = DEFAULT_CONFIG, /, *, force: bool = False) -> None:
     write_settings(file, make_template())
     print_lines(
         f"Settings written to {file}.",
-        "Set source and training.end in it, then: vae-anomaly run ingest, train, score.",
+        "Set source and training.end in it, then run 'vae-anomaly run ingest',",
+        "'vae-anomaly run train' and 'vae-anomaly run score'.",
     )
 
 
@@ -75,7 +76,17 @@ def run(
         print_json(result)
     else:
         steps.print_step(result)
+        if step == "score":
+            _point_to_report(config)
     steps.require_success(result)
+
+
+def _point_to_report(config: Path) -> None:
+    from vae_anomaly.config import read_pipeline_config
+
+    report = read_pipeline_config(config).report
+    if Path(report).exists():
+        print_lines(f"Report: {report}")
 
 
 def serve(*, config: Path = DEFAULT_CONFIG) -> None:

@@ -15,6 +15,7 @@ from vae_anomaly.cli.output import (
     print_table,
 )
 from vae_anomaly.cli.sensor_tables import REASONS
+from vae_anomaly.detector.calibration import needed_s
 from vae_anomaly.domain import (
     MICROSECONDS_PER_S,
     AlertEvent,
@@ -48,6 +49,8 @@ MAX_ASSETS = 20
 
 WHOLE_COLUMNS = ("start (UTC)", "duration", "severity")
 """Columns of alert events that are not broken."""
+
+MICROSECONDS_PER_MINUTE = 60 * MICROSECONDS_PER_S
 
 MEASURES = (
     ("vus_pr", "VUS-PR", "scores against labels with some slack in time; 1 is perfect"),
@@ -129,10 +132,12 @@ def print_events(events: Sequence[AlertEvent], *, planted: Sequence[str] = ()) -
     if not events:
         print_lines("", "No alert event.")
         return
+    to_the_minute = all(event.start_us % MICROSECONDS_PER_MINUTE == 0 for event in events)
+    length = len("2026-01-01 00:00") if to_the_minute else len("2026-01-01 00:00:00")
     cells = [
         {
             "asset": event.asset,
-            **_describe_event(event),
+            **_describe_event(event, length=length),
             **({"planted there": planted[position]} if planted else {}),
         }
         for position, event in enumerate(events[:MAX_EVENTS])
@@ -191,14 +196,15 @@ def print_versions(versions: Sequence[ModelVersion]) -> None:
 def _warn_provisional(asset: str, item: Calibration) -> str:
     return (
         f"PROVISIONAL: {format_duration(item.duration_s)} of held-out readings of asset "
-        f"'{asset}' are too little to carry {describe_request(item)}. Treat its alerts as "
-        "unproven; use a longer training period for a threshold that holds."
+        f"'{asset}' are too little to carry {describe_request(item)}: their scores are worth "
+        f"{item.effective_steps:.0f} independent steps. About {format_duration(needed_s(item))} "
+        "of them would do. Until then treat its alerts as unproven."
     )
 
 
-def _describe_event(event: AlertEvent) -> dict[str, str]:
+def _describe_event(event: AlertEvent, *, length: int) -> dict[str, str]:
     return {
-        "start (UTC)": format_time(event.start_us)[:16],
+        "start (UTC)": format_time(event.start_us)[:length],
         "duration": format_duration((event.end_us - event.start_us) / MICROSECONDS_PER_S),
         "severity": event.severity,
         "peak": f"{event.peak_score / event.threshold:.1f} x",

@@ -118,6 +118,21 @@ def require_held_out(
         _refuse_budget(asset, budget_per_week, needed_s=needed_s, got_s=num_steps * period_s)
 
 
+def needed_s(calibration: Calibration) -> float:
+    """Estimate how many seconds of held-out readings would carry what was asked for.
+
+    Args:
+        calibration: The threshold of an asset.
+
+    Returns:
+        The length at which the effective steps, growing with it, reach what is needed.
+    """
+    rate, budget = calibration.false_alarm_rate, calibration.budget_per_week
+    needed = max(MIN_EFFECTIVE_STEPS, 1.0 / rate if rate else 0.0)
+    by_steps = calibration.duration_s * needed / calibration.effective_steps
+    return max(by_steps, MIN_EXPECTED_EVENTS / budget * SECONDS_PER_WEEK if budget else 0.0)
+
+
 def effective_sample_size(score: FloatArray) -> float:
     """Count the independent steps that autocorrelated scores are worth.
 
@@ -209,7 +224,7 @@ def _refuse_budget(asset: str, budget: float, *, needed_s: float, got_s: float) 
         f"Cannot set a threshold for asset '{asset}' at {budget:g} alert events a week: "
         f"expected at least {needed_s / SECONDS_PER_DAY:.3g} days of held-out normal readings, "
         f"got {got_s / SECONDS_PER_DAY:.3g}. Use a longer training period or a larger budget, "
-        "or set provisional = true to accept an unproven threshold."
+        "or accept an unproven threshold with --provisional, provisional = true in the settings."
     )
 
 

@@ -27,7 +27,14 @@ from vae_anomaly.domain import (
     SensorProfile,
 )
 from vae_anomaly.errors import TrainingError
-from vae_anomaly.model.density import Density, FitOptions, FittedDensity, SensorRoles, fit_density
+from vae_anomaly.model.density import (
+    Density,
+    FitOptions,
+    FittedDensity,
+    SensorRoles,
+    fit_density,
+    sigma_floor,
+)
 from vae_anomaly.model.windows import Steps, order_steps
 from vae_anomaly.readings.quality import profile_sensors
 
@@ -363,12 +370,15 @@ def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
     roles = first.fitted.density.roles
     modelled = list(roles.modelled)
     scale = np.exp(np.array(roles.log_scale))
-    steps = np.array([first.profiles[i].step for i in modelled])
     scores = outcome.held.scores
     fit = HeldOutFit(
         outcome.held_part.values[:, modelled],
         scores.mean[:, modelled],
         scores.sigma[:, modelled],
-        np.maximum(outcome.config.model.floor_fraction * scale, steps / np.sqrt(12)),
+        sigma_floor(
+            scale,
+            tuple(first.profiles[i] for i in modelled),
+            fraction=outcome.config.model.floor_fraction,
+        ),
     )
     return check_health(fit, baseline, active_units=first.fitted.curves.active_units[-1])

@@ -248,6 +248,27 @@ def fit_density(
     )
 
 
+def sigma_floor(
+    scale: FloatArray, profiles: tuple[SensorProfile, ...], *, fraction: float
+) -> FloatArray:
+    """Return the lower bound of each sensor's sigma, in raw units.
+
+    A share of the scale, or what rounding to the sensor's step leaves: a uniform error of that
+    width. Two states are not rounded readings of something between them.
+
+    Args:
+        scale: Spread of each sensor, raw units. Shape `(sensors,)`.
+        profiles: What its values look like.
+        fraction: The share.
+
+    Returns:
+        The bounds. Shape `(sensors,)`.
+    """
+    steps = np.array([0.0 if one.kind is SensorKind.BINARY else one.step for one in profiles])
+    bound: FloatArray = np.maximum(fraction * scale, steps / math.sqrt(12))
+    return bound
+
+
 def _prepare_rows(
     moving: FloatArray,
     segment_start: IntArray,
@@ -258,10 +279,12 @@ def _prepare_rows(
     from vae_anomaly.model.training import TrainingRows
 
     affine = fit_affine(moving)
-    steps = np.array([profiles[i].step for i in modelled])
-    quantisation = steps / math.sqrt(12) / np.abs(affine.scale)
-    floor = np.maximum(settings.floor_fraction, quantisation)
-    return TrainingRows(moving, segment_start, affine, floor)
+    floor = sigma_floor(
+        np.abs(affine.scale),
+        tuple(profiles[i] for i in modelled),
+        fraction=settings.floor_fraction,
+    )
+    return TrainingRows(moving, segment_start, affine, floor / np.abs(affine.scale))
 
 
 def _build_vae(rows: TrainingRows, settings: ModelConfig, options: FitOptions) -> VAE:

@@ -266,12 +266,12 @@ class _Recorder:
         self.num_rows = len(rows.values)
         self.sample = sample_windows(rows, vae.window)
         self.log_scale = np.log(np.abs(rows.affine.scale))
-        self.points: list[tuple[int, float, float, float, int]] = []
+        self.points: list[tuple[float, float, float, float, int]] = []
 
     def record(self, history: dict[str, float], *, num_rows: int) -> None:
         self.points.append(
             (
-                round(num_rows / self.num_rows),
+                round(num_rows / self.num_rows, 2),
                 history["nll"],
                 history["kl"],
                 self._held_out_nll(),

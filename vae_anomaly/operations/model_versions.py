@@ -172,7 +172,10 @@ def explain_decision(health: tuple[HealthCheck, ...], *, champion: str | None) -
         figures = "; ".join(
             f"{check.name} is {check.value:.4g}, expected {check.limit}" for check in failed
         )
-        return False, f"Not champion: it failed health checks ({figures})."
+        return False, (
+            f"Not champion: it failed health checks ({figures}). Train on other readings, or make "
+            "it champion all the same with 'vae-anomaly promote'."
+        )
     if champion is not None:
         return False, f"Not champion: version {champion} is, until a comparison moves the alias."
     return True, "Champion: there was none, and every health check passed."

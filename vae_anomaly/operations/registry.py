@@ -260,8 +260,8 @@ class Registry:
     def _missing(self, what: str, expected: str) -> RegistryError:
         return RegistryError(
             f"Cannot find {what} in the registry at '{hide_password(self._tracking.uri)}': "
-            f"{expected}. Train one with 'vae-anomaly run train', or see what there is with "
-            "'vae-anomaly models'."
+            f"{expected}. Train one with 'vae-anomaly run train', or see with 'vae-anomaly "
+            "models' what there is and why none is champion."
         )
 
 

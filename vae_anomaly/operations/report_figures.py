@@ -109,7 +109,7 @@ def make_sensor_figure(
 
 
 def make_curve_figure(
-    epochs: tuple[int, ...], curves: dict[str, tuple[float, ...]], *, steps: bool = False
+    epochs: tuple[float, ...], curves: dict[str, tuple[float, ...]], *, steps: bool = False
 ) -> Figure:
     """Draw what was recorded during training, pass by pass.
 

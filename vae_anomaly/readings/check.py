@@ -21,9 +21,10 @@ from vae_anomaly.domain import (
     SensorKind,
     TextArray,
 )
-from vae_anomaly.errors import ReadingsError
+from vae_anomaly.errors import ContractError, ReadingsError
 from vae_anomaly.readings.columns import RawColumn, merge_columns
 from vae_anomaly.readings.contract import (
+    TEXT,
     check_contract,
     infer_contract,
     list_names,
@@ -43,6 +44,10 @@ from vae_anomaly.readings.rows import (
 from vae_anomaly.readings.source import RawPart, RawSource, name_parts, open_source
 
 DEFAULT_CONFIG = ReadingsConfig()
+
+MAX_CONFLICT_SHARE = 0.2
+"""Share of rows with the time of another row and other values above which the rows of several
+assets must have been taken for one."""
 
 
 def check_readings(
@@ -88,6 +93,7 @@ def check_readings(
         layout = _match(columns, contract, config.asset, purpose=purpose)
     loaded = load_readings(parts, layout, sentinels=config.sentinels)
     problems = find_problems(loaded.readings)
+    _require_one_asset(problems, layout)
     usable = sort_rows(loaded.readings, np.flatnonzero(problems == Problem.NONE.value))
     steps = find_steps(loaded.readings, usable)
     if contract is None:
@@ -144,6 +150,19 @@ def _match(
     if contract.asset is None and asset in columns and asset not in contract.sensor_names:
         return replace(contract, asset=asset)
     return contract
+
+
+def _require_one_asset(problems: TextArray, contract: Contract) -> None:
+    """Refuse readings of several assets, told apart by a column that nobody named."""
+    texts = tuple(name for name, reason in contract.ignored.items() if reason == TEXT)
+    share = float(np.mean(problems == Problem.CONFLICTING_DUPLICATE.value))
+    if contract.asset is None and texts and share > MAX_CONFLICT_SHARE:
+        raise ContractError(
+            f"Cannot read readings: expected one row per time, got {share:.0%} of the rows with "
+            "the time of another row and other values. Does a column say which asset a row is "
+            f"of, one of {list_names(texts)}? Then name it: --asset, or asset in the settings "
+            "of the readings. If none does, ignore those columns."
+        )
 
 
 def _note_parts(

@@ -15,6 +15,9 @@ OWN_PREFIX = "_"
 
 SENSOR_KINDS = (ColumnKind.NUMBER, ColumnKind.EMPTY)
 
+TEXT = "text"
+"""Reason to leave out a column of texts."""
+
 MAX_NAMES = 12
 """Names listed in a message before "and N more"."""
 
@@ -172,7 +175,7 @@ def _check_timestamp(
     hint = f"'{times[0]}' holds times: set timestamp = '{times[0]}'" if times else "Name it"
     raise ContractError(
         f"Cannot {purpose}: expected a time column '{timestamp}', got columns "
-        f"{list_names(columns)}. {hint} in the settings of the readings."
+        f"{list_names(columns)}. {hint} in the settings of the readings, or with --timestamp."
     )
 
 
@@ -204,7 +207,8 @@ def _check_present(
         found = [name for name in sensors if name in columns]
         raise ContractError(
             f"Cannot {purpose}: expected sensors {list_names(sensors)}, got {list_names(found)}; "
-            f"missing {list_names(missing)}. Check the sensor list in pipeline.toml."
+            f"missing {list_names(missing)}. Add them, null where nothing was measured, or ask "
+            "for other sensors."
         )
 
 
@@ -214,12 +218,12 @@ def _check_kinds(column: RawColumn, *, purpose: str) -> None:
     )
     if wrong is None:
         return
-    what = "text" if wrong.kind is ColumnKind.TEXT else wrong.type
+    what = f"text ({wrong.type})" if wrong.kind is ColumnKind.TEXT else wrong.type
     other = column if wrong is not column else column.clash
     elsewhere = f" and {other.type} in {other.part}" if other is not None else ""
     raise ContractError(
-        f"Cannot {purpose}: expected numbers in sensor column '{column.name}', got {what} in a "
-        f"sensor column: {wrong.type} in {wrong.part}{elsewhere}. Convert it to numbers, or "
+        f"Cannot {purpose}: expected numbers in sensor column '{column.name}', got {what} "
+        f"in {wrong.part}{elsewhere}. Convert it to numbers, or "
         "ignore it in the settings."
     )
 
@@ -237,4 +241,4 @@ def _reason_to_ignore(column: RawColumn, *, ignore: Sequence[str]) -> str:
         return ""
     if column.kind is ColumnKind.EMPTY:
         return "no values and no type"
-    return "text" if column.kind is ColumnKind.TEXT else f"type {column.type}"
+    return TEXT if column.kind is ColumnKind.TEXT else f"type {column.type}"

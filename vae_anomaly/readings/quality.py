@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -64,13 +65,14 @@ def profile_sensors(
         num_sentinel: Sentinels found before, per sensor. Shape `(sensors,)`.
 
     Returns:
-        One profile per sensor.
+        One profile per sensor. A sentinel suspected in one is suspected in every other of which
+        it is the smallest or largest value.
     """
     zeros = np.zeros(len(sensors), dtype=np.int64)
     infinite = zeros if num_infinite is None else num_infinite
     sentinel = zeros if num_sentinel is None else num_sentinel
     is_same_asset = None if asset_codes is None else np.diff(asset_codes) == 0
-    return tuple(
+    profiles = [
         _profile(
             np.ascontiguousarray(values[:, k]),
             sensor,
@@ -79,7 +81,9 @@ def profile_sensors(
             num_sentinel=int(sentinel[k]),
         )
         for k, sensor in enumerate(sensors)
-    )
+    ]
+    suspected = {value for profile in profiles for value in profile.suggested_sentinels}
+    return tuple(_share_sentinels(profile, suspected) for profile in profiles)
 
 
 def find_kind(present: FloatArray) -> tuple[SensorKind, float]:
@@ -159,6 +163,13 @@ def _profile(
         longest_flat_steps=_longest_flat(values, is_same_asset) if has_values else 0,
         suggested_sentinels=suggest_sentinels(present),
     )
+
+
+def _share_sentinels(profile: SensorProfile, suspected: set[float]) -> SensorProfile:
+    """Suspect at the ends of one sensor what is suspected in another."""
+    mine = {value for value in (profile.minimum, profile.maximum) if value in suspected}
+    found = sorted(mine | set(profile.suggested_sentinels))
+    return replace(profile, suggested_sentinels=tuple(found))
 
 
 def _sample(present: FloatArray) -> FloatArray:

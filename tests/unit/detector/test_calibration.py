@@ -151,7 +151,8 @@ def test_too_short_a_time_for_a_budget_is_refused_with_the_days_needed():
     assert str(caught.value) == (
         "Cannot set a threshold for asset 'pump-07' at 0.5 alert events a week: expected at "
         "least 14 days of held-out normal readings, got 2.4. Use a longer training period or a "
-        "larger budget, or set provisional = true to accept an unproven threshold."
+        "larger budget, or accept an unproven threshold with --provisional, provisional = true in "
+        "the settings."
     )
 
 

@@ -7,7 +7,7 @@ from scipy import stats
 
 from tests.unit.model.small_vae import make_rows
 from vae_anomaly.config import ModelConfig
-from vae_anomaly.domain import Sensor, SensorKind
+from vae_anomaly.domain import Sensor, SensorKind, SensorProfile
 from vae_anomaly.errors import TrainingError
 from vae_anomaly.model import density as density_module
 from vae_anomaly.model.density import (
@@ -15,6 +15,7 @@ from vae_anomaly.model.density import (
     MAX_HELD_OUT_ROWS,
     FitOptions,
     fit_density,
+    sigma_floor,
 )
 from vae_anomaly.model.vae import VAE
 from vae_anomaly.readings.quality import profile_sensors
@@ -131,16 +132,24 @@ def test_no_step_gives_no_score(fitted):
     assert scored.contribution.shape == (0, 5)
 
 
-def test_a_quantised_sensor_has_a_floor_of_a_step_over_the_root_of_twelve(fitted):
-    # the valve steps by 1, far coarser than a share of its scale
-    vae_floor = keras.ops.convert_to_numpy
+def profile_of(values: np.ndarray) -> SensorProfile:
+    return profile_sensors(values[:, None], sensors=(Sensor("x"),))[0]
+
+
+def test_a_quantised_sensor_has_a_floor_of_a_step_over_the_root_of_twelve():
+    coarse = profile_of(np.random.default_rng(0).integers(0, 5, 500) * 2.0)
+    assert coarse.kind is SensorKind.QUANTISED
+    floor = sigma_floor(np.array([3.0]), (coarse,), fraction=0.05)
+    assert floor[0] == pytest.approx(2.0 / np.sqrt(12))
+
+
+def test_two_states_are_no_rounded_readings(fitted):
     from vae_anomaly.model.engine import KERAS_FILE, load_vae
 
     vae = load_vae(fitted.density.files[KERAS_FILE])
     scale = np.exp(fitted.density.roles.log_scale)
-    floors = vae_floor(vae.floor.value) * scale
-    assert floors[2] == pytest.approx(1 / np.sqrt(12), rel=1e-5)
-    assert floors[0] == pytest.approx(SETTINGS.floor_fraction * scale[0], rel=1e-5)
+    floors = keras.ops.convert_to_numpy(vae.floor.value) * scale
+    np.testing.assert_allclose(floors, SETTINGS.floor_fraction * scale, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("constant", "empty"), [(2, 3), (5, 0), (0, 5)])

@@ -208,7 +208,7 @@ def test_file_without_the_time_or_asset_column_has_rows_without_them(tmp_path: P
 def test_numbers_in_one_file_and_text_in_another_are_refused(tmp_path: Path) -> None:
     pq.write_table(table([0], flow=[1.0]), tmp_path / "a.parquet")
     pq.write_table(table([1], flow=["1.0"]), tmp_path / "b.parquet")
-    with pytest.raises(ContractError, match=r"text in a sensor column.*b.parquet.*a.parquet"):
+    with pytest.raises(ContractError, match=r"text \(string\) in .*b.parquet.*a.parquet"):
         check(tmp_path)
 
 

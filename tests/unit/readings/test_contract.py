@@ -90,7 +90,7 @@ def test_missing_sensor_is_named() -> None:
     with pytest.raises(
         ContractError,
         match=r"Cannot read readings: expected sensors \('flow', 'level'\), got \('flow',\); "
-        r"missing \('level',\)\. Check the sensor list in pipeline\.toml\.",
+        r"missing \('level',\)\. Add them, null where nothing was measured, or ask",
     ):
         infer(columns(flow=ColumnKind.NUMBER), sensors=("flow", "level"))
 
@@ -98,10 +98,10 @@ def test_missing_sensor_is_named() -> None:
 def test_text_in_a_sensor_column_is_refused() -> None:
     with pytest.raises(
         ContractError,
-        match="expected numbers in sensor column 'flow', got text in a sensor column: string in",
+        match="expected numbers in sensor column 'flow', got text .string. in",
     ):
         infer(columns(flow=ColumnKind.TEXT), sensors=("flow",))
-    with pytest.raises(ContractError, match=r"got list in a sensor column: list in 'a.parquet'"):
+    with pytest.raises(ContractError, match=r"got list in 'a.parquet'"):
         infer(columns(flow=ColumnKind.OTHER), sensors=("flow",))
 
 
@@ -111,7 +111,9 @@ def test_numbers_in_one_file_and_text_in_another_name_both(first: ColumnKind) ->
     text = RawColumn("flow", ColumnKind.TEXT, "string", "'b.parquet'")
     pair = (number, text) if first is ColumnKind.NUMBER else (text, number)
     clashing = RawColumn(pair[0].name, pair[0].kind, pair[0].type, pair[0].part, (), pair[1])
-    with pytest.raises(ContractError, match=r"string in 'b.parquet' and double in 'a.parquet'"):
+    with pytest.raises(
+        ContractError, match=r"text .string. in 'b.parquet' and double in 'a.parquet'"
+    ):
         infer(columns(flow=clashing))
 
 
