@@ -179,7 +179,8 @@ def test_a_sensor_missing_at_scoring(detector, plant):
         "Cannot score: expected sensors ('sensor 0 (unit)', 'sensor 1 (unit)', "
         "'sensor 2 (unit)', 'sensor 3 (unit)', 'sensor 4 (unit)'), got ('sensor 0 (unit)', "
         "'sensor 1 (unit)', 'sensor 2 (unit)', 'sensor 4 (unit)'); missing "
-        "('sensor 3 (unit)',). Add them, null where nothing was measured, or ask for other sensors."
+        "('sensor 3 (unit)',). Add them, null where nothing was measured, or ask for other "
+        "sensors."
     )
 
 

@@ -126,7 +126,7 @@ def test_check_of_two_files_reads_both(work, tmp_path):
 
 
 def test_fit_sums_up_what_was_fitted(fitted, work):
-    assert "Fitted on 840 rows, threshold set on 360 held-out rows." in fitted.out
+    assert "Fitted on 1,200 rows; threshold set on 360 rows by a fit that had left" in fitted.out
     assert "5 continuous" in fitted.out
     assert "VAE" in fitted.out
     assert "PCA" in fitted.out
@@ -194,6 +194,39 @@ def test_score_notes_columns_that_the_detector_does_not_know(fitted, work, tmp_p
     )  # fmt: skip
     assert "columns the contract does not know are left out" in outcome.out
     assert "[red]new[/red]" in outcome.out
+
+
+def test_several_assets_in_one_are_refused_with_the_option_to_give(tmp_path):
+    pumps = [make_plant(200, seed=seed) for seed in (0, 1)]
+    both = pa.concat_tables(
+        [one.append_column("pump", pa.array([f"P-{i}"] * 200)) for i, one in enumerate(pumps)]
+    )
+    pq.write_table(both, tmp_path / "both.parquet")
+    refused = run("check", tmp_path / "both.parquet")
+    assert refused.code == 1
+    assert "one of ('pump',)? Then name it: --asset" in " ".join(refused.err.split())
+    told = run("check", tmp_path / "both.parquet", "--asset", "pump", "--json")
+    assert told.content["quality"]["num_assets"] == 2
+    assert told.content["quality"]["num_usable"] == 400
+
+
+def test_fit_takes_the_names_of_time_and_asset(work, tmp_path):
+    table = make_plant(400).append_column("pump", pa.array(["P-1"] * 400))
+    names = ["when" if name == "timestamp" else name for name in table.column_names]
+    pq.write_table(table.rename_columns(names), tmp_path / "fit.parquet")
+    other = table.set_column(table.column_names.index("pump"), "pump", pa.array(["P-2"] * 400))
+    pq.write_table(other.rename_columns(names), tmp_path / "other.parquet")
+    fitted = run(
+        "fit", tmp_path / "fit.parquet", "--out", tmp_path / "d", "--timestamp", "when",
+        "--asset", "pump", "--config", work / "pipeline.toml",
+    )  # fmt: skip
+    assert fitted.code == 0, fitted.err
+    scored = run(
+        "score", tmp_path / "other.parquet", "--detector", tmp_path / "d", "--out",
+        tmp_path / "s.parquet",
+    )  # fmt: skip
+    note = "assets without a threshold of their own have the lowest, that of 'P-1': P-2"
+    assert note in " ".join(scored.out.split())
 
 
 def test_score_prints_only_json_when_asked(fitted, work, tmp_path):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -124,6 +125,22 @@ def test_provisional_thresholds_are_shouted(printed):
     tables.print_thresholds({"pump": make_calibration(provisional=True)})
     out = " ".join(printed().split())
     assert "PROVISIONAL: 1 d of held-out readings of asset 'pump' are too little" in out
+
+
+def test_a_provisional_threshold_says_how_much_would_do(printed):
+    by_steps = make_calibration(budget=None, provisional=True)  # 50 of 100 steps in a day
+    tables.print_thresholds({"pump": by_steps})
+    assert "About 2 d of them would do" in " ".join(printed().split())
+    tables.print_thresholds({"pump": make_calibration(budget=0.5, provisional=True)})
+    assert "About 14 d of them would do" in " ".join(printed().split())
+
+
+def test_starts_have_seconds_where_they_matter(printed):
+    on_the_minute, later = make_event(0), replace(make_event(1), start_us=HOUR_US + 7_000_000)
+    tables.print_events((on_the_minute,))
+    assert "00:00 " in printed()
+    tables.print_events((on_the_minute, later))
+    assert "01:00:07" in printed()
 
 
 def test_thresholds_of_very_many_assets_are_cut(printed):

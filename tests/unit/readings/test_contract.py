@@ -98,7 +98,7 @@ def test_missing_sensor_is_named() -> None:
 def test_text_in_a_sensor_column_is_refused() -> None:
     with pytest.raises(
         ContractError,
-        match="expected numbers in sensor column 'flow', got text .string. in",
+        match=r"expected numbers in sensor column 'flow', got text .string. in",
     ):
         infer(columns(flow=ColumnKind.TEXT), sensors=("flow",))
     with pytest.raises(ContractError, match=r"got list in 'a.parquet'"):

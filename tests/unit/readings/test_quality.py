@@ -65,6 +65,14 @@ def test_sentinel_far_from_all_other_values_is_suggested() -> None:
     assert suggest_sentinels(values) == (-999.0,)
 
 
+def test_a_sentinel_of_one_sensor_is_suspected_in_the_others() -> None:
+    often, once, never = NORMAL.copy(), NORMAL.copy(), NORMAL.copy()
+    often[:4], once[7] = -999.0, -999.0
+    sensors = tuple(Sensor(name) for name in ("often", "once", "never"))
+    profiles = profile_sensors(np.column_stack([often, once, never]), sensors=sensors)
+    assert [profile.suggested_sentinels for profile in profiles] == [(-999.0,), (-999.0,), ()]
+
+
 def test_sentinels_on_both_sides_are_suggested() -> None:
     values = NORMAL.copy()
     values[:4], values[4:8] = -999.0, 9_999.0
