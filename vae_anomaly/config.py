@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
 from pathlib import Path
@@ -22,6 +23,10 @@ ENVIRONMENT_PREFIX = "VAE_ANOMALY_"
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
 RecordT = TypeVar("RecordT")
+
+
+UNKNOWN = "extra_forbidden"
+"""pydantic's type of the error that a setting is not known."""
 
 
 class _Settings(BaseModel):
@@ -260,10 +265,29 @@ def make_config(kind: type[SettingsT], content: dict[str, Any], *, origin: str) 
         return kind.model_validate(content)
     except ValidationError as error:
         lines = "; ".join(
-            f"'{'.'.join(str(part) for part in item['loc']) or 'settings'}': {item['msg']}"
+            f"'{'.'.join(str(part) for part in item['loc']) or 'settings'}': "
+            + (_suggest(str(item["loc"][-1]), kind) if item["type"] == UNKNOWN else item["msg"])
             for item in error.errors()
         )
         raise ConfigError(f"Cannot use the settings of '{origin}': {lines}.") from error
+
+
+def _suggest(name: str, kind: type[BaseModel]) -> str:
+    known = _name_settings(kind)
+    near = difflib.get_close_matches(name, known, n=1)
+    return "no such setting" + (f"; did you mean '{known[near[0]]}'?" if near else "")
+
+
+def _name_settings(kind: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    """Return where each setting stands, by its own name."""
+    places: dict[str, str] = {}
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            places |= _name_settings(inner, f"{prefix}{name}.")
+        else:
+            places[name] = prefix + name
+    return places
 
 
 def _apply_environment(content: dict[str, Any]) -> None:

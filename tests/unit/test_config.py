@@ -132,12 +132,22 @@ def test_a_folder_is_no_settings_file(tmp_path):
     assert refused(tmp_path).startswith(f"Cannot read settings from '{tmp_path}': ")
 
 
-def test_unknown_settings_are_refused_by_name(tmp_path):
-    file = write(tmp_path, "[detector.model]\nhiden = 3\n")
-    assert refused(file) == (
-        f"Cannot use the settings of '{file}': 'detector.model.hiden': Extra inputs are not "
-        "permitted."
-    )
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[detector.model]\nhiden = 3",
+            "'detector.model.hiden': no such setting; did you mean 'detector.model.hidden'?.",
+        ),
+        (
+            "sentinel = 3",
+            "'sentinel': no such setting; did you mean 'detector.readings.sentinels'?",
+        ),
+        ("xyzzy = 3", "'xyzzy': no such setting."),
+    ],
+)
+def test_unknown_settings_are_refused_with_the_nearest_there_is(tmp_path, text, message):
+    assert message in refused(write(tmp_path, text + "\n"))
 
 
 def test_every_wrong_setting_is_named_at_once(tmp_path):

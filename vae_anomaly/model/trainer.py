@@ -19,6 +19,9 @@ from vae_anomaly.model.vae import VAE
 
 WEIGHT_DECAY = 1e-4
 GRADIENT_NORM = 5.0
+STEPS_PER_EXECUTION = 20
+"""Steps per call into the backend: measured 1.5 to 2 times as fast as one, on TensorFlow."""
+
 MAX_KEPT = 8
 """Trainers kept in a process; each holds a compiled function and some tens of megabytes."""
 
@@ -37,7 +40,7 @@ class Trainer:
         )
         self._optimiser.build(vae.trainable_variables)
         self._model = ElboModel(vae)
-        self._model.compile(optimizer=self._optimiser)
+        self._model.compile(optimizer=self._optimiser, steps_per_execution=STEPS_PER_EXECUTION)
 
     def take_weights(self, fresh: VAE) -> None:
         """Take the weights, the state of the sampler and the settings of a fresh VAE."""

@@ -36,6 +36,7 @@ class EventBlock:
         number: Counted from 1 in the order of time.
         event: The alert event.
         sensors: Sensors to blame with their shares.
+        is_gravest: Whether it is the one to look at first.
         blame: Chart of the contributions, None without details.
         panels: Chart of the readings around it, None without details.
     """
@@ -43,6 +44,7 @@ class EventBlock:
     number: int
     event: AlertEvent
     sensors: tuple[tuple[str, float], ...]
+    is_gravest: bool
     blame: Chart | None = None
     panels: Chart | None = None
 
@@ -72,9 +74,8 @@ def make_event_blocks(
     blocks = []
     ordered = sorted(gravest, key=lambda event: (event.start_us, event.asset))
     for number, event in enumerate(ordered, start=1):
-        block = EventBlock(
-            number, event, tuple(zip(event.top_sensors, event.top_shares, strict=False))
-        )
+        sensors = tuple(zip(event.top_sensors, event.top_shares, strict=False))
+        block = EventBlock(number, event, sensors, is_gravest=event is gravest[0])
         if id(event) in detailed and event.asset in by_name:
             block = _detail(report, by_name[event.asset], block)
         blocks.append(block)
