@@ -81,7 +81,7 @@ def test_flow_runs_are_named_by_flow_and_time(line):
 
 def test_progress_is_heard_in_this_process(line):
     assert (DAYS, DAYS) in line.progress
-    assert (200, 200) in line.progress
+    assert (400, 400) in line.progress  # two fits of 200 steps
     assert (line.first["score"].num_rows,) * 2 in line.progress
 
 
