@@ -33,7 +33,7 @@ demo: setup ## Run the whole pipeline on the sample data; ends with alert events
 # has a process of its own; longest first, as many at a time as JOBS says.
 TEST_PARTS := $(wildcard tests/e2e/test_*.py tests/integration/test_*.py) tests/property \
 	$(filter-out %__pycache__,$(wildcard tests/unit/*)) vae_anomaly
-JOBS ?= 3
+JOBS ?= 2
 
 test: setup-dev ## Run every test, with branch coverage of the package.
 	@rm -f .coverage .coverage.*
