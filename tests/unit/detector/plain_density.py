@@ -72,7 +72,7 @@ def make_record(
         fallback=min(thresholds, key=lambda name: thresholds[name]),
         health=(HealthCheck("gain_over_pca_nats", NAN, "above 0", True, "A figure."),),
         baseline={"pca_nll_nats": NAN, "vae_nll_nats": float("-inf"), "num_rows": 0.0},
-        curves=TrainingCurves((1,), (2.5,), (0.5,), (), (2,)),
+        curves=TrainingCurves((1.0,), (2.5,), (0.5,), (), (2,)),
         facts=TrainingFacts(0, "none", 2, 200, 100, 20, 0, 1, 2, {"numpy": "2"}),
         files={},
     )
