@@ -94,7 +94,7 @@ def test_training_registers_a_champion(trained):
     assert result.calibrations["asset"].threshold > 0
     assert result.health
     assert result.baseline
-    assert trained.steps[-1] == (200, 200)
+    assert trained.steps[-1] == (400, 400)  # two fits of 200 steps
     assert pipeline.has_champion(trained.config)
 
 
