@@ -66,7 +66,7 @@ class ModelConfig(_Settings):
         explained_variance: Share of variance that chooses the latent size.
         hidden: Units per hidden layer.
         layers: Hidden layers in encoder and in decoder.
-        floor_fraction: Lower bound of sigma as a share of each sensor's robust scale.
+        floor_fraction: Lower bound of sigma as a share of each sensor's scale.
         epochs: Passes over the training rows, within the two step limits.
         min_training_steps: Fewest optimiser steps.
         max_training_steps: Most optimiser steps.

@@ -53,15 +53,10 @@ def check(
         sentinel: A value that means "missing", such as -9999; may be given several times.
         json: Print the result for machines.
     """
-    from vae_anomaly.cli.inputs import make_detector_config, split_names
+    from vae_anomaly.cli.inputs import list_readings_options, make_detector_config
     from vae_anomaly.readings.check import check_readings
 
-    options = {
-        "timestamp": timestamp,
-        "asset": asset,
-        "sensors": split_names(sensors),
-        "sentinels": sentinel,
-    }
+    options = list_readings_options(timestamp, asset, sensors, sentinel)
     settings = make_detector_config(config, readings=options).readings
     checked = check_readings(path, config=settings)
     if json:
@@ -112,12 +107,7 @@ def fit(
 
     settings = inputs.make_detector_config(
         config,
-        readings={
-            "timestamp": timestamp,
-            "asset": asset,
-            "sensors": inputs.split_names(sensors),
-            "sentinels": sentinel,
-        },
+        readings=inputs.list_readings_options(timestamp, asset, sensors, sentinel),
         threshold={"alert_budget_per_week": budget, "provisional": provisional},
         preset=preset,
     )

@@ -59,6 +59,18 @@ def make_detector_config(
     return make_config(DetectorConfig, content, origin="the command line")
 
 
+def list_readings_options(
+    timestamp: str, asset: str, sensors: Sequence[str], sentinels: Sequence[float]
+) -> dict[str, Any]:
+    """Name the options of the readings as the settings name them; empty ones change nothing."""
+    return {
+        "timestamp": timestamp,
+        "asset": asset,
+        "sensors": split_names(sensors),
+        "sentinels": tuple(sentinels),
+    }
+
+
 def choose_seed(seed: int | None, file: Path | None) -> int:
     """Take the seed of the command line, else that of the settings, else 0."""
     from vae_anomaly.config import read_pipeline_config

@@ -20,7 +20,7 @@ from vae_anomaly.model.vae import VAE
 WEIGHT_DECAY = 1e-4
 GRADIENT_NORM = 5.0
 STEPS_PER_EXECUTION = 20
-"""Steps per call into the backend: measured 1.5 to 2 times as fast as one, on TensorFlow."""
+"""Steps per call into the backend: a call costs as much as a step of a small network."""
 
 MAX_KEPT = 8
 """Trainers kept in a process; each holds a compiled function and some tens of megabytes."""

@@ -64,6 +64,14 @@ def test_only_some_are_kept():
     assert sum(len(some) for some in module._kept.values()) == module.MAX_KEPT
 
 
+@pytest.mark.parametrize("num_steps", [3, 20, 27])
+def test_every_batch_is_one_step_however_many_go_into_a_call(num_steps):
+    trainer = Trainer(make_vae())
+    rows = np.random.default_rng(0).normal(size=(num_steps * 32, 4)).astype(np.float32)
+    trainer.run(rows, batch_rows=32, learning_rate=1e-3)
+    assert int(numbers(trainer._optimiser.iterations.value)) == num_steps
+
+
 def test_restarting_forgets_every_step():
     trainer = Trainer(make_vae())
     rows = np.ones((64, 4), dtype=np.float32)
