@@ -9,10 +9,9 @@ UV := .uv/bin/uv
 BIN := .venv/bin
 
 # Processes that recompile thousands of modules take several times as long to start, so bytecode
-# is compiled at installation. Python is the one found above: none is downloaded.
+# is compiled at installation.
 export UV_COMPILE_BYTECODE := 1
 export UV_PYTHON_DOWNLOADS := never
-export UV_PYTHON := $(PYTHON)
 export DO_NOT_TRACK := 1
 export NO_MKDOCS_2_WARNING := 1
 
@@ -69,7 +68,12 @@ $(UV):
 	$(PYTHON) -m venv .uv
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.venv/.installed: $(UV) uv.lock pyproject.toml
+# Python is the one found above. It is named here only: a sync that is told of a Python by its path
+# makes the whole environment anew.
+.venv/pyvenv.cfg: $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) .venv
+
+.venv/.installed: .venv/pyvenv.cfg uv.lock pyproject.toml
 	$(UV) sync --quiet --frozen --inexact --no-default-groups --extra cpu
 	@touch $@
 
