@@ -16,10 +16,10 @@ export DO_NOT_TRACK := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check bench docs clean
+.PHONY: help setup setup-dev demo test check bench bench-detection docs clean
 
 help: ## List the targets.
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.installed ## Install what running needs into .venv.
 
@@ -53,6 +53,10 @@ check: setup-dev ## Check format, lint, types, layers and dependencies.
 
 bench: setup-dev ## Print what each stage costs, as ratios to a floor.
 	$(BIN)/python -m tests.benchmarks.stages
+
+bench-detection: setup-dev ## Measure detection on labelled data, with one seed.
+	$(BIN)/vae-anomaly benchmark tep gecco2018 --seeds 1 --method vae-anomaly --method PCA \
+		--data $${VAE_ANOMALY_BENCHMARK_DATA:-../shared/data}
 
 docs: setup-dev ## Build the documentation into site/.
 	$(UV) sync --quiet --frozen --inexact --extra cpu --group docs

@@ -162,10 +162,15 @@ def windows(
 
 
 def smooth(
-    energy: Sequence[float], segment_start: Sequence[int], *, span: int, normal_level: float
+    energy: Sequence[float],
+    segment_start: Sequence[int],
+    *,
+    span: int,
+    normal_level: float,
+    latency_steps: int = 0,
 ) -> list[float]:
     """Exponential weights over three spans; steps outside the segment or without energy count
-    as normal."""
+    as normal. With a latency, the same weights average it over the next steps of the segment."""
     num_weights = 1 if span == 1 else 3 * span
     weights = [(1 - 2 / (span + 1)) ** lag for lag in range(num_weights)]
     smoothed = []
@@ -175,8 +180,18 @@ def smooth(
             earlier = step - lag
             known = earlier >= segment_start[step] and not math.isnan(energy[earlier])
             total += weight * (energy[earlier] if known else normal_level)
-        smoothed.append(math.nan if math.isnan(energy[step]) else total / sum(weights))
-    return smoothed
+        smoothed.append(total / sum(weights))
+    scores = []
+    for step in range(len(energy)):
+        ahead = [
+            later
+            for later in range(step, min(step + latency_steps + 1, len(energy)))
+            if segment_start[later] == segment_start[step] and (span > 1 or later == step)
+        ]
+        weights = [(1 - 2 / (span + 1)) ** (later - step) for later in ahead]
+        total = sum(w * smoothed[later] for w, later in zip(weights, ahead, strict=True))
+        scores.append(math.nan if math.isnan(energy[step]) else total / sum(weights))
+    return scores
 
 
 # --- alert events ---------------------------------------------------------------------------

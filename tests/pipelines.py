@@ -28,11 +28,14 @@ sentinels = [-9999]
 min_training_steps = 200
 max_training_steps = 200
 
-[detector.threshold]
-smoothing_steps = 5
-
 [detector.alerts]
 merge_steps = 10
+"""
+
+THRESHOLD = """
+[detector.threshold]
+smoothing_steps = 5
+adaptation_steps = 40
 """
 
 
@@ -56,7 +59,10 @@ def write_pipeline(
         file.rename(folder / "raw" / file.name)
     config = folder / "pipeline.toml"
     where = f'\n[registry]\nfolder = "{registry or "mlflow"}"\n'
-    config.write_text(SETTINGS + where + settings, encoding="utf-8")
+    text = SETTINGS + where + settings
+    if "[detector.threshold]" not in settings:
+        text += THRESHOLD
+    config.write_text(text, encoding="utf-8")
     return config, sorted((folder / "later").iterdir())
 
 

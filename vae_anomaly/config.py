@@ -81,8 +81,8 @@ class ModelConfig(_Settings):
     hidden: Annotated[int, Field(ge=1)] = 64
     layers: Annotated[int, Field(ge=1, le=8)] = 2
     floor_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    epochs: Annotated[int, Field(ge=1)] = 50
-    min_training_steps: Annotated[int, Field(ge=1)] = 500
+    epochs: Annotated[int, Field(ge=1)] = 12
+    min_training_steps: Annotated[int, Field(ge=1)] = 700
     max_training_steps: Annotated[int, Field(ge=1)] = 4_000
     batch_rows: Annotated[int, Field(ge=1)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
@@ -104,6 +104,11 @@ class ThresholdConfig(_Settings):
         false_alarm_rate: Share of normal steps above the threshold, used without a budget.
         calibration_share: Last share of the readings, in time, held out for calibration.
         smoothing_steps: Span of the moving average of the score, in steps; 1 is none.
+        adaptation_steps: Steps over which the level of a sensor is taken, to which the expected
+            values follow; a change is only followed after about half of them. 0 follows
+            nothing.
+        latency: `causal`: a step's score depends on no later step. Or a number of steps that
+            the score waits for and is averaged over too: better separated, and so much later.
         min_observed_share: A row with a smaller share of its sensors present is unscorable.
         provisional: Accept a threshold that the data cannot carry, and mark it so.
     """
@@ -112,8 +117,15 @@ class ThresholdConfig(_Settings):
     false_alarm_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
     calibration_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
     smoothing_steps: Annotated[int, Field(ge=1)] = 20
+    adaptation_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 2_000
+    latency: Literal["causal"] | Annotated[int, Field(ge=1, le=10_000)] = "causal"
     min_observed_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     provisional: bool = False
+
+    @property
+    def latency_steps(self) -> int:
+        """Steps after a step that its score waits for."""
+        return 0 if self.latency == "causal" else self.latency
 
 
 class AlertConfig(_Settings):

@@ -62,22 +62,34 @@ def test_windows_equal_their_naive_twin_and_never_cross_a_gap_or_an_asset(rows, 
 energies = st.lists(st.floats(0, 1e4) | st.just(float("nan")), min_size=1, max_size=40)
 
 
-@given(energies, st.data(), st.integers(1, 6), st.floats(0, 10))
+@given(energies, st.data(), st.integers(1, 6), st.floats(0, 10), st.integers(0, 9))
 @settings(deadline=None)
-def test_the_smoothed_score_equals_its_naive_twin(energy, data, span, normal_level):
+def test_the_smoothed_score_equals_its_naive_twin(energy, data, span, normal_level, latency):
     cuts = data.draw(st.lists(st.booleans(), min_size=len(energy), max_size=len(energy)))
     starts = np.maximum.accumulate([i if cut else 0 for i, cut in enumerate(cuts)])
-    fast = smooth(np.array(energy), starts, span=span, normal_level=normal_level)
-    twin = naive.smooth(energy, starts.tolist(), span=span, normal_level=normal_level)
+    form = {"span": span, "normal_level": normal_level, "latency_steps": latency}
+    fast = smooth(np.array(energy), starts, **form)
+    twin = naive.smooth(energy, starts.tolist(), **form)
     assert fast.tolist() == pytest.approx(twin, rel=1e-9, abs=1e-9, nan_ok=True)
 
 
-@given(energies, st.integers(1, 4), st.integers(0, 60))
+@given(energies, st.integers(1, 4), st.integers(0, 60), st.integers(0, 9))
 @settings(deadline=None)
-def test_a_smoothed_score_depends_on_nothing_before_its_memory(energy, span, num_earlier):
-    memory = memory_steps(span)
-    late = [*[1.0] * (memory - 1), *energy]
+def test_a_smoothed_score_depends_on_nothing_before_its_memory(energy, span, num_earlier, latency):
+    form = {"span": span, "normal_level": 1.0, "latency_steps": latency}
+    late = [*[1.0] * (memory_steps(span) - 1), *energy]
     long = np.array([*[99.0] * num_earlier, *late])
-    whole = smooth(long, np.zeros(len(long), dtype=int), span=span, normal_level=1.0)
-    alone = smooth(np.array(late), np.zeros(len(late), dtype=int), span=span, normal_level=1.0)
+    whole = smooth(long, np.zeros(len(long), dtype=int), **form)
+    alone = smooth(np.array(late), np.zeros(len(late), dtype=int), **form)
     np.testing.assert_array_equal(whole[-len(energy) :], alone[-len(energy) :])
+
+
+@given(energies, st.integers(2, 4), st.integers(0, 9), st.lists(st.floats(0, 1e4), max_size=20))
+@settings(deadline=None)
+def test_a_smoothed_score_depends_on_nothing_after_its_latency(energy, span, latency, later):
+    form = {"span": span, "normal_level": 1.0, "latency_steps": latency}
+    long = np.array([*energy, *later])
+    whole = smooth(long, np.zeros(len(long), dtype=int), **form)
+    alone = smooth(np.array(energy), np.zeros(len(energy), dtype=int), **form)
+    num_final = max(len(energy) - latency, 0)
+    np.testing.assert_array_equal(whole[:num_final], alone[:num_final])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cyclopts import App, Group, Parameter
 
 from vae_anomaly import __version__
-from vae_anomaly.cli import demo, files, models, pipeline
+from vae_anomaly.cli import benchmark, demo, files, models, pipeline
 from vae_anomaly.cli.guard import (
     DEBUG_OPTION,
     DEBUG_VARIABLE,
@@ -30,6 +30,7 @@ GROUPS = {
         files.fit,
         files.score,
         files.evaluate,
+        benchmark.benchmark,
     ),
     Group("The pipeline that pipeline.toml describes", sort_key=3): (
         pipeline.run,

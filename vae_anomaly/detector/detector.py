@@ -144,7 +144,8 @@ class Detector:
 
         Args:
             readings: As for `fit`. The score of a step depends on the steps just before it
-                (`lookback_steps`): give them too where a stream is scored in pieces.
+                (`lookback_steps`) and, with a latency, on those just after it
+                (`lookahead_steps`): give them too where a stream is scored in pieces.
 
         Returns:
             A table with one row per row of the input, in its order: `timestamp`, the asset if
@@ -226,10 +227,20 @@ class Detector:
     @property
     def lookback_steps(self) -> int:
         """Steps before a step that its score depends on."""
-        from vae_anomaly.detector.smoothing import memory_steps
+        from vae_anomaly.detector import adaptation, smoothing
 
-        span = self._record.config.threshold.smoothing_steps
-        return memory_steps(span) + self._density.window - 2
+        settings = self._record.config.threshold
+        return (
+            smoothing.memory_steps(settings.smoothing_steps)
+            + adaptation.memory_steps(settings.adaptation_steps)
+            + self._density.window
+            - 2
+        )
+
+    @property
+    def lookahead_steps(self) -> int:
+        """Steps after a step that its score depends on; see `latency` in the settings."""
+        return self._record.config.threshold.latency_steps
 
     @classmethod
     def _from_fitted(cls, fitted: FittedDetector, source: CheckedReadings) -> Self:

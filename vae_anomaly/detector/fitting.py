@@ -133,12 +133,8 @@ def fit_detector(
         )
         whole = Part(training, _order(training, training.problems, config))
         final = _fit_part(whole, settings, options)
-    held = score_steps(
-        held_part.checked.readings,
-        held_part.steps,
-        _without_new_movers(first.fitted.density, final.fitted.density.roles),
-        min_observed_share=config.threshold.min_observed_share,
-    )
+    judged = _without_new_movers(first.fitted.density, final.fitted.density.roles)
+    held = _score_held_out(held_part, judged, config)
     outcome = _Outcome(first, final, held_part, held, config)
     return FittedDetector(final.fitted.density, _make_record(outcome, seed=seed))
 
@@ -283,6 +279,23 @@ def _without_new_movers(density: Density, final: SensorRoles) -> Density:
     )
 
 
+def _score_held_out(held_part: Part, density: Density, config: DetectorConfig) -> StepEnergy:
+    """Score held-out steps as they are scored in use: after the steps that came before them."""
+    checked, mine = held_part.checked, held_part.steps
+    steps = _order(checked, checked.problems, config)
+    scored = score_steps(
+        checked.readings,
+        steps,
+        density,
+        settings=config.threshold,
+        period_s=checked.contract.period_s,
+    )
+    chosen = np.isin(steps.rows, mine.rows)
+    return StepEnergy(
+        mine, scored.scores.take(chosen), scored.energy[chosen], scored.reason[chosen]
+    )
+
+
 def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
     first, final, config = outcome.first, outcome.final, outcome.config
     held_part, held = outcome.held_part, outcome.held
@@ -290,10 +303,12 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
     normal_level = float(np.median(held.energy[scorable])) if scorable.any() else 0.0
     calibrations = _calibrate_assets(held_part, held, config, normal_level=normal_level)
     modelled = list(first.fitted.density.roles.modelled)
+    # PCA does not follow a drift, so neither does what it is compared with
+    still = first.fitted.density.score(held_part.values, held_part.steps.segment_start)
     baseline = compare_with_pca(
         first.part.values[:, modelled],
         held_part.values[:, modelled],
-        held.scores.contribution[:, modelled].sum(axis=1) + held.scores.kl,
+        still.contribution[:, modelled].sum(axis=1) + still.kl,
         latent=first.fitted.latent,
     )
     return DetectorRecord(
@@ -350,6 +365,7 @@ def _calibrate_assets(
         part.steps.segment_start,
         span=config.threshold.smoothing_steps,
         normal_level=normal_level,
+        latency_steps=config.threshold.latency_steps,
     )
     rules = make_alert_rules(config, part.checked.contract.period_s)
     calibrations = {}

@@ -18,7 +18,7 @@ from vae_anomaly.domain import (
 from vae_anomaly.errors import DetectorError
 from vae_anomaly.model.density import SensorRoles
 
-FORMAT = 1
+FORMAT = 2
 """Version of the saved form; raised when an older reader could misread it."""
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vae_anomaly.config import ThresholdConfig
+from vae_anomaly.detector.adaptation import Track, adapt
 from vae_anomaly.detector.record import DetectorRecord
 from vae_anomaly.detector.smoothing import smooth
 from vae_anomaly.domain import (
@@ -77,7 +79,12 @@ class RowScores:
 
 
 def score_steps(
-    readings: Readings, steps: Steps, density: Density, *, min_observed_share: float
+    readings: Readings,
+    steps: Steps,
+    density: Density,
+    *,
+    settings: ThresholdConfig,
+    period_s: float,
 ) -> StepEnergy:
     """Score ordered steps.
 
@@ -85,13 +92,19 @@ def score_steps(
         readings: The readings.
         steps: Their usable rows in order of asset and time.
         density: The fitted density.
-        min_observed_share: A step with a smaller share of its sensors present is unscorable.
+        settings: How slowly a level may drift, and which share of its sensors a step needs.
+        period_s: Seconds between ticks.
 
     Returns:
         Scores and energies per step.
     """
-    scores = density.score(readings.values[steps.rows], steps.segment_start)
-    num_scored = density.num_scored
+    values = readings.values[steps.rows]
+    track = Track(
+        readings.timestamps[steps.rows], steps.asset_codes, period_s, settings.adaptation_steps
+    )
+    scores = density.score(values, steps.segment_start)
+    scores = adapt(scores, values, track, modelled=density.roles.modelled)
+    num_scored, min_observed_share = density.num_scored, settings.min_observed_share
     enough = scores.num_observed >= max(min_observed_share * num_scored, 1)
     energy = scores.energy.sum(axis=1) * (num_scored / np.maximum(scores.num_observed, 1))
     finite = np.isfinite(energy) & np.isfinite(scores.nll)
@@ -121,12 +134,15 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
         gap_steps=record.config.readings.gap_steps,
     )
     _require_period(steps, record)
-    scored = score_steps(readings, steps, density, min_observed_share=settings.min_observed_share)
+    scored = score_steps(
+        readings, steps, density, settings=settings, period_s=record.contract.period_s
+    )
     score = smooth(
         scored.energy,
         steps.segment_start,
         span=settings.smoothing_steps,
         normal_level=record.normal_level,
+        latency_steps=settings.latency_steps,
     )
     limits = [record.calibration_of(name).threshold for name in readings.asset_names]
     threshold = np.array(limits)[steps.asset_codes] if limits else np.empty(0)

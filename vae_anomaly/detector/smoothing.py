@@ -1,10 +1,15 @@
-"""The alerting score: residual energy, smoothed over the last steps of a segment."""
+"""The alerting score: residual energy, smoothed over the last steps of a segment.
+
+S_t = sum_k w_k E_(t-k), w_k proportional to q^k, q = 1 - 2 / (span + 1). Where an alert may come
+later, the same weights average S over the steps that follow: a spike of noise on one step then
+weighs less against a change that lasts.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from vae_anomaly.domain import FloatArray, IntArray
+from vae_anomaly.domain import BoolArray, FloatArray, IntArray
 
 SPANS_REMEMBERED = 3
 """Spans after which a step's weight in the moving average, below 0.3 %, is cut to 0: the score
@@ -22,18 +27,24 @@ def memory_steps(span: int) -> int:
 
 
 def smooth(
-    energy: FloatArray, segment_start: IntArray, *, span: int, normal_level: float
+    energy: FloatArray,
+    segment_start: IntArray,
+    *,
+    span: int,
+    normal_level: float,
+    latency_steps: int = 0,
 ) -> FloatArray:
-    """Average the energy of the last steps with exponentially falling weights.
+    """Average the energy of neighbouring steps with exponentially falling weights.
 
-    S_t = sum_k w_k E_(t-k), w_k proportional to (1 - 2 / (span + 1))^k. Steps before the
-    segment, and steps without an energy, count as normal.
+    Steps before the segment, and steps without an energy, count as normal. At the end of a
+    segment the average is over the steps that follow as far as there are any.
 
     Args:
         energy: Energy per step, NaN where unscorable; higher is stranger. Shape `(steps,)`.
         segment_start: As in `Steps`. Shape `(steps,)`.
         span: Span of the average in steps; 1 leaves the energy as it is.
         normal_level: Energy of a normal step, in place of a missing one.
+        latency_steps: Steps after a step that its score may wait for.
 
     Returns:
         The score; NaN where the energy is NaN. Shape `(steps,)`.
@@ -42,12 +53,58 @@ def smooth(
         >>> smooth(np.array([1.0, 1.0, 5.0]), np.zeros(3, dtype=int), span=3, normal_level=1.0)
         array([1.        , 1.        , 3.00391389])
     """
-    weights = (1.0 - 2.0 / (span + 1.0)) ** np.arange(memory_steps(span))
-    weights /= weights.sum()
+    share = 1.0 - 2.0 / (span + 1.0)
+    starts = np.flatnonzero(np.diff(segment_start, prepend=-1))
     excess = np.nan_to_num(energy - normal_level, nan=0.0, posinf=np.inf)
-    position = np.arange(len(energy)) - segment_start
-    total = weights[0] * excess
-    for lag in range(1, min(len(weights), len(energy))):
-        inside = position[lag:] >= lag
-        total[lag:] += np.where(inside, weights[lag] * excess[:-lag], 0.0)
+    total = _sum_back(excess, starts, share=share, num_terms=memory_steps(span))
+    total /= _sum_of_powers(share, memory_steps(span))
+    if latency_steps and span > 1:
+        num_steps = len(energy)
+        ends = num_steps - np.append(starts[1:], num_steps)[::-1]
+        total = _sum_back(total[::-1], ends, share=share, num_terms=latency_steps + 1)[::-1]
+        last = np.repeat(np.append(starts[1:], num_steps), np.diff(starts, append=num_steps))
+        ahead = np.minimum(last - 1 - np.arange(num_steps), latency_steps)
+        total = total / (_sum_of_powers(share, np.arange(latency_steps + 1) + 1)[ahead])
     return np.where(np.isnan(energy), np.nan, normal_level + total)
+
+
+def _sum_of_powers(share: float, num_terms: int | IntArray) -> FloatArray:
+    return np.asarray((1.0 - share**num_terms) / (1.0 - share))
+
+
+def _sum_back(values: FloatArray, starts: IntArray, *, share: float, num_terms: int) -> FloatArray:
+    """Return sum_(k < num_terms) share^k values[t - k] within each segment.
+
+    Sums of 1, 2, 4, ... terms, each made of two of the sums before, so that 60 terms cost six
+    passes; a sum depends on its own terms alone, bit for bit.
+    """
+    sums, power, num_summed = values, 1, 0
+    total = np.zeros_like(values)
+    while True:
+        if num_terms & power:
+            total = total + _shift(sums, starts, num_summed, share)
+            num_summed += power
+        if num_summed == num_terms:
+            return total
+        sums = sums + _shift(sums, starts, power, share)
+        power *= 2
+
+
+def _shift(values: FloatArray, starts: IntArray, num_steps: int, share: float) -> FloatArray:
+    """Return share^n values[t - n], 0 where that lies before the segment."""
+    if num_steps == 0:
+        return values
+    shifted = np.zeros_like(values)
+    np.multiply(values[:-num_steps], share**num_steps, out=shifted[num_steps:])
+    if len(starts) > 1:
+        shifted[_is_near(starts[1:], len(values), num_steps)] = 0.0
+    return shifted
+
+
+def _is_near(starts: IntArray, num_steps: int, distance: int) -> BoolArray:
+    """Tell which steps are fewer than so many after a start."""
+    change = np.zeros(num_steps + 1, dtype=np.int64)
+    np.add.at(change, starts, 1)
+    np.add.at(change, np.minimum(starts + distance, num_steps), -1)
+    near: BoolArray = np.cumsum(change[:-1]) > 0
+    return near

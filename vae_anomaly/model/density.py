@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vae_anomaly.config import ModelConfig
 from vae_anomaly.domain import (
+    BoolArray,
     FloatArray,
     IntArray,
     SensorKind,
@@ -84,6 +85,10 @@ class StepScores:
         """Nats per step: the contributions and the KL term, added up. Shape `(steps,)`."""
         total: FloatArray = self.contribution.sum(axis=1) + self.kl
         return total
+
+    def take(self, chosen: BoolArray) -> StepScores:
+        """Return some of the steps."""
+        return StepScores(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 @dataclass(frozen=True)

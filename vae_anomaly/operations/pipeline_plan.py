@@ -11,6 +11,19 @@ from vae_anomaly.domain import BoolArray, IntArray
 
 
 @dataclass(frozen=True)
+class Reach:
+    """How far around a step the readings lie that its score depends on.
+
+    Attributes:
+        lookback_steps: Steps before it.
+        lookahead_steps: Steps after it.
+    """
+
+    lookback_steps: int
+    lookahead_steps: int = 0
+
+
+@dataclass(frozen=True)
 class Stretch:
     """Neighbouring steps of one asset to score.
 
@@ -19,6 +32,7 @@ class Stretch:
         read_from_us: First step to read: the scores depend on some steps before them.
         start_us: First step to score, microseconds since 1970.
         end_us: Time after the last step to score.
+        read_to_us: Time after the last step to read: the scores may depend on steps after them.
         num_steps: Steps to score.
     """
 
@@ -26,21 +40,26 @@ class Stretch:
     read_from_us: int
     start_us: int
     end_us: int
+    read_to_us: int
     num_steps: int
 
 
-def find_due(times: IntArray, scored: IntArray, *, start_us: int | None) -> BoolArray:
-    """Tell which steps have no score yet.
+def find_due(
+    times: IntArray, scored: IntArray, *, start_us: int | None, lookahead_steps: int = 0
+) -> BoolArray:
+    """Tell which steps have no score yet and can have one.
 
     Args:
         times: Steps of one asset, ascending. Shape `(steps,)`.
         scored: Steps of it that have a score, in any order.
         start_us: Earlier steps are not scored; None scores all.
+        lookahead_steps: Steps after a step that its score depends on: the last ones wait.
 
     Returns:
         One truth value per step. Shape `(steps,)`.
     """
     due: BoolArray = np.isin(times, scored, invert=True)
+    due &= ~_is_waiting(times, lookahead_steps)
     return due if start_us is None else due & (times >= start_us)
 
 
@@ -50,20 +69,21 @@ def plan_stretches(
     due: BoolArray,
     *,
     start_us: int | None = None,
-    lookback_steps: int,
+    reach: Reach,
     max_steps: int,
 ) -> tuple[Stretch, ...]:
     """Find what to score so that the scores are those of one undisturbed run.
 
-    A score depends on its own step and on `lookback_steps` before it. So a step that came late
-    changes the scores of as many steps after it: they are scored again.
+    A score depends on the steps around its own, as far as `reach` says. So a step that came late
+    changes the scores of the steps around it: they are scored again. Each step that is due stands
+    for one that came, or that lies so close before it.
 
     Args:
         asset: Name of the asset.
         times: Its steps, ascending. Shape `(steps,)`.
         due: Steps without a score. Shape `(steps,)`.
         start_us: Earlier steps are not scored; None scores all.
-        lookback_steps: Steps before a step that its score depends on.
+        reach: Steps around a step that its score depends on.
         max_steps: Longer stretches are cut.
 
     Returns:
@@ -72,12 +92,14 @@ def plan_stretches(
     Example:
         >>> times, due = np.arange(0, 100, 10), np.zeros(10, dtype=bool)
         >>> due[4] = True
-        >>> plan_stretches("a", times, due, lookback_steps=2, max_steps=100)
-        (Stretch(asset='a', read_from_us=20, start_us=40, end_us=61, num_steps=3),)
+        >>> plan_stretches("a", times, due, reach=Reach(2), max_steps=100)
+        (Stretch(asset='a', read_from_us=20, start_us=40, end_us=61, read_to_us=61, num_steps=3),)
     """
-    position = np.arange(times.size)
-    last_due = np.maximum.accumulate(np.where(due, position, -lookback_steps - 1))
-    affected = position - last_due <= lookback_steps
+    back, ahead = reach.lookback_steps, reach.lookahead_steps
+    affected = _is_just_after(due, back)
+    if ahead:
+        affected |= _is_just_after(due[::-1], ahead)[::-1]
+        affected &= ~_is_waiting(times, ahead)
     if start_us is not None:
         affected &= times >= start_us
     rows = np.flatnonzero(affected)
@@ -85,9 +107,10 @@ def plan_stretches(
     return tuple(
         Stretch(
             asset=asset,
-            read_from_us=int(times[max(int(part[0]) - lookback_steps, 0)]),
+            read_from_us=int(times[max(int(part[0]) - back, 0)]),
             start_us=int(times[part[0]]),
             end_us=int(times[part[-1]]) + 1,
+            read_to_us=int(times[min(int(part[-1]) + ahead, times.size - 1)]) + 1,
             num_steps=part.size,
         )
         for run in np.split(rows, cuts)
@@ -96,11 +119,25 @@ def plan_stretches(
     )
 
 
+def _is_just_after(due: BoolArray, num_steps: int) -> BoolArray:
+    """Tell which steps are due, or at most so many after one that is."""
+    position = np.arange(due.size)
+    last_due = np.maximum.accumulate(np.where(due, position, -num_steps - 1))
+    after: BoolArray = position - last_due <= num_steps
+    return after
+
+
+def _is_waiting(times: IntArray, lookahead_steps: int) -> BoolArray:
+    """Tell which steps do not have all the steps yet that their scores depend on."""
+    waiting: BoolArray = np.arange(times.size) >= times.size - lookahead_steps
+    return waiting
+
+
 def make_batches(stretches: Iterable[Stretch], *, max_steps: int) -> Iterator[tuple[Stretch, ...]]:
     """Gather stretches until they hold `max_steps` or more; each batch is written at once.
 
     Example:
-        >>> part = Stretch("a", 0, 0, 1, num_steps=2)
+        >>> part = Stretch("a", 0, 0, 1, 1, num_steps=2)
         >>> [len(batch) for batch in make_batches([part] * 5, max_steps=4)]
         [2, 2, 1]
     """

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from vae_anomaly.config import PipelineConfig
 from vae_anomaly.domain import IntArray, Problem, Quality
 from vae_anomaly.errors import ReportError
-from vae_anomaly.operations.pipeline_plan import find_due, plan_stretches
+from vae_anomaly.operations.pipeline_plan import Reach, find_due, plan_stretches
 from vae_anomaly.operations.pipeline_results import ReportResult
 from vae_anomaly.operations.pipeline_score import read_stretches
 from vae_anomaly.operations.pipeline_tables import LakeView, name_as_raw, open_lake, parse_time
@@ -98,7 +98,7 @@ def _examine(
             asset,
             times,
             find_due(times, times[:0], start_us=first_us),
-            lookback_steps=detector.lookback_steps,
+            reach=Reach(detector.lookback_steps, detector.lookahead_steps),
             max_steps=MAX_REPORT_ROWS,
         )
     )

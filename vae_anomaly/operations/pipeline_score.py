@@ -15,7 +15,13 @@ import pyarrow.compute as pc
 from vae_anomaly.config import PipelineConfig
 from vae_anomaly.domain import BoolArray, IntArray, State
 from vae_anomaly.operations.pipeline_alerts import read_live_alerts, update_alerts
-from vae_anomaly.operations.pipeline_plan import Stretch, find_due, make_batches, plan_stretches
+from vae_anomaly.operations.pipeline_plan import (
+    Reach,
+    Stretch,
+    find_due,
+    make_batches,
+    plan_stretches,
+)
 from vae_anomaly.operations.pipeline_results import ScoreResult
 from vae_anomaly.operations.pipeline_tables import (
     LakeView,
@@ -91,13 +97,24 @@ def score_readings(
     model = registry.find(reference)
     steps, scored, alerts = view.read_steps(), _read_scored(view, model), _find_alerts(view, model)
     scored_steps = split_times(scored)
-    due = {
-        asset: find_due(times, scored_steps.get(asset, times[:0]), start_us=start_us)
-        for asset, times in steps.items()
-    }
-    if not any(item.any() for item in due.values()):
+
+    def find_all_due(lookahead_steps: int) -> dict[str, BoolArray]:
+        return {
+            asset: find_due(
+                times,
+                scored_steps.get(asset, times[:0]),
+                start_us=start_us,
+                lookahead_steps=lookahead_steps,
+            )
+            for asset, times in steps.items()
+        }
+
+    scorer = None
+    if any(item.any() for item in find_all_due(0).values()):
+        scorer = _Scorer(view, _load(registry, model), model)
+        due = find_all_due(scorer.detector.lookahead_steps)
+    if scorer is None or not any(item.any() for item in due.values()):
         return _make_result(view, model, scored, alerts)
-    scorer = _Scorer(view, _load(registry, model), model)
     num_new_rows = _score_due(scorer, steps, due, start_us=start_us, progress=progress)
     alerts_now = _find_alerts(view, model)
     return replace(
@@ -124,7 +141,7 @@ def score_table(detector: Detector, readings: pa.Table) -> pa.Table:
 
 
 def read_stretches(view: LakeView, stretches: tuple[Stretch, ...]) -> tuple[pa.Table, BoolArray]:
-    """Read the steps of stretches, and those before them that their scores depend on.
+    """Read the steps of stretches, and those around them that their scores depend on.
 
     Args:
         view: The lake.
@@ -134,11 +151,11 @@ def read_stretches(view: LakeView, stretches: tuple[Stretch, ...]) -> tuple[pa.T
         The readings, and which of them belong to the stretches. Shape `(rows,)`.
     """
     tables = [
-        view.read(assets=[item.asset], start_us=item.read_from_us, end_us=item.end_us)
+        view.read(assets=[item.asset], start_us=item.read_from_us, end_us=item.read_to_us)
         for item in stretches
     ]
     wanted = [
-        to_microseconds(table) >= item.start_us
+        (to_microseconds(table) >= item.start_us) & (to_microseconds(table) < item.end_us)
         for table, item in zip(tables, stretches, strict=True)
     ]
     return pa.concat_tables(tables), np.concatenate(wanted)
@@ -160,7 +177,7 @@ def _score_due(
             times,
             due[asset],
             start_us=start_us,
-            lookback_steps=scorer.detector.lookback_steps,
+            reach=Reach(scorer.detector.lookback_steps, scorer.detector.lookahead_steps),
             max_steps=BATCH_STEPS,
         )
     ]

@@ -61,7 +61,7 @@ def fleet_detector() -> Detector:
         calibration=pa.concat_tables([wild, make_asset("pump-2", 300, seed=3)]),
         config=DetectorConfig(
             model=ModelConfig(window=3, **SHORT),
-            threshold=ThresholdConfig(smoothing_steps=2),
+            threshold=ThresholdConfig(smoothing_steps=2, adaptation_steps=20, latency=4),
             alerts=AlertConfig(merge_steps=0, min_steps=1),
         ),
     )
@@ -98,13 +98,15 @@ def test_a_detector_of_windows_survives_its_folder(fleet_detector, tmp_path):
     assert repr(loaded.record.curves) == repr(fleet_detector.record.curves)
 
 
-def test_the_lookback_is_all_that_a_score_depends_on(fleet_detector):
-    assert fleet_detector.lookback_steps == memory_steps(2) + 3 - 2
-    table = make_asset("pump-1", 60, seed=7)
+def test_a_score_depends_on_its_lookback_and_its_lookahead_and_no_more(fleet_detector):
+    back, ahead = fleet_detector.lookback_steps, fleet_detector.lookahead_steps
+    assert (back, ahead) == (memory_steps(2) + (20 + 1) + 3 - 2, 4)
+    table = make_asset("pump-1", 120, seed=7)
     whole = fleet_detector.score(table)
-    begin = 40 - fleet_detector.lookback_steps
-    tail = fleet_detector.score(table.slice(begin))
-    assert tail.slice(fleet_detector.lookback_steps).equals(whole.slice(40))
+    part = fleet_detector.score(table.slice(70 - back, back + 20 + ahead))
+    assert part.slice(back, 20).equals(whole.slice(70, 20))
+    one_more = fleet_detector.score(table.slice(70 - back, back + 20 + ahead + 1))
+    assert not one_more.slice(back + 20).equals(whole.slice(90, ahead + 1))  # the last ones waited
 
 
 def test_windows_do_not_cross_a_gap(fleet_detector):
@@ -144,7 +146,8 @@ def test_alert_events_name_asset_and_sensors(fleet_detector):
     assert longest.threshold == fleet_detector.record.calibrations["pump-2"].threshold
     assert longest.severity == "high"
     start = table["timestamp"][50].value
-    assert longest.start_us == start
+    waited_us = 4 * STEP_US  # the score is averaged over the steps it waits for
+    assert start - waited_us <= longest.start_us <= start
     assert start + 9 * STEP_US < longest.end_us <= start + 20 * STEP_US
     order = [(event.asset, event.start_us) for event in found.events]
     assert order == sorted(order)

@@ -47,13 +47,13 @@ def test_what_is_no_json_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("[1]", "None"), ("{}", "None"), (changed(format=FORMAT + 1), "2")]
+    ("text", "found"), [("[1]", "None"), ("{}", "None"), (changed(format=FORMAT + 1), "3")]
 )
 def test_another_format_is_refused(text, found):
     with pytest.raises(DetectorError) as caught:
         read_record(text, origin="here")
     assert str(caught.value) == (
-        f"Cannot load the detector from 'here': expected format 1, got {found}. "
+        f"Cannot load the detector from 'here': expected format 2, got {found}. "
         "Fit it again with this version."
     )
 

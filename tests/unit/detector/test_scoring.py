@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.unit.detector.plain_density import KL, make_density, make_record, make_table
+from vae_anomaly.config import ThresholdConfig
 from vae_anomaly.detector.scoring import RowScores, score_rows, score_steps
 from vae_anomaly.detector.table import make_score_table, read_traces
 from vae_anomaly.domain import Sensor
@@ -127,7 +128,13 @@ def test_a_step_is_scored_where_any_sensor_is_present_when_few_are_asked_for():
     record = make_record()
     checked = check(make_table([NULL, 1.0], [NULL, NULL]), record)
     steps = order_steps(checked.readings, checked.problems, period_s=60.0, gap_steps=5)
-    scored = score_steps(checked.readings, steps, make_density(), min_observed_share=1e-9)
+    scored = score_steps(
+        checked.readings,
+        steps,
+        make_density(),
+        settings=ThresholdConfig(min_observed_share=1e-9),
+        period_s=60.0,
+    )
     assert scored.reason.tolist() == ["too_few_sensors", ""]
 
 

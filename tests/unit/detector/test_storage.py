@@ -153,7 +153,7 @@ def test_a_record_that_is_not_even_text_is_refused(folder):
 
 def test_another_format_is_refused(folder):
     change_record(folder, format=99)
-    refused(folder, "expected format 1, got 99. Fit it again with this version")
+    refused(folder, "expected format 2, got 99. Fit it again with this version")
 
 
 @pytest.mark.parametrize("name", ["vae.keras", "score.onnx", "golden.parquet"])

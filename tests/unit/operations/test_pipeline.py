@@ -201,12 +201,43 @@ def test_files_that_come_late_end_in_the_tables_of_files_on_time(config, undistu
     first = pipeline.score_readings(config)
     let_arrive(config, 4)
     second = pipeline.score_readings(config)
-    lookback = 14  # 3 spans of 5 steps, the present one counted
+    lookback = 14 + 42  # 3 spans of 5 steps, the present one counted; 21 blocks of 2 steps
     assert second.num_new_rows == undisturbed[0].num_rows - first.num_rows + lookback
     scores, alerts = tables(config)
     assert scores.equals(undisturbed[0])
     still = alerts.filter(pc.equal(alerts["status"], "open"))
     assert still.equals(undisturbed[1])
+
+
+def test_with_a_latency_the_last_steps_wait_and_all_others_end_as_if_they_had_not(tmp_path):
+    settings = "\n[detector.threshold]\nlatency = 3\nsmoothing_steps = 5\nadaptation_steps = 0\n"
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole, parts = (
+        read_config(
+            tmp_path / name,
+            registry=tmp_path / "registry",
+            num_files=num_files,
+            settings=settings,
+        )
+        for name, num_files in (("whole", 6), ("parts", 4))
+    )
+    pipeline.ingest_source(whole)
+    pipeline.train_detector(whole)
+    pipeline.score_readings(whole)
+    assert pipeline.score_readings(whole).skipped
+    pipeline.ingest_source(parts)
+    let_arrive(parts, 4)
+    first = pipeline.score_readings(parts)
+    let_arrive(parts, 5)
+    second = pipeline.score_readings(parts)
+    scores, alerts = tables(parts)
+    assert scores.equals(tables(whole)[0])
+    assert alerts.equals(tables(whole)[1])
+    readings = Lake(parts.lake.root).read_readings()
+    later = pc.greater_equal(readings["timestamp"], pa.scalar(END, readings["timestamp"].type))
+    assert scores.num_rows == pc.sum(later).as_py() - 3
+    assert second.num_new_rows == scores.num_rows - first.num_rows + 3  # 3 are scored once more
 
 
 def test_scores_in_small_batches_are_those_of_one(config, undisturbed, monkeypatch):

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vae_anomaly.operations.pipeline_plan import (
+    Reach,
     Stretch,
     find_due,
     make_batches,
@@ -16,7 +17,7 @@ def plan(due_rows, *, start_us=None, lookback=2, max_steps=100, times=TIMES):
     due = np.zeros(times.size, dtype=bool)
     due[list(due_rows)] = True
     return plan_stretches(
-        "a", times, due, start_us=start_us, lookback_steps=lookback, max_steps=max_steps
+        "a", times, due, start_us=start_us, reach=Reach(lookback), max_steps=max_steps
     )
 
 
@@ -91,7 +92,7 @@ def test_no_stretch_makes_no_batch():
 
 
 def test_a_stretch_larger_than_a_batch_is_a_batch():
-    stretch = Stretch("a", 0, 0, 1, num_steps=9)
+    stretch = Stretch("a", 0, 0, 1, 1, num_steps=9)
     assert list(make_batches([stretch, stretch], max_steps=3)) == [(stretch,), (stretch,)]
 
 
@@ -121,3 +122,43 @@ def test_what_is_scored_is_what_is_due_or_depends_on_it(due_rows, lookback, max_
         position = int(np.searchsorted(times, stretch.start_us))
         assert stretch.read_from_us == times[max(position - lookback, 0)]
         assert 1 <= stretch.num_steps <= max_steps
+
+
+def test_the_last_steps_wait_for_those_after_them():
+    due = find_due(TIMES, TIMES[:0], start_us=None, lookahead_steps=3)
+    assert np.flatnonzero(due).tolist() == list(range(7))
+    assert not find_due(TIMES[:3], TIMES[:0], start_us=None, lookahead_steps=3).any()
+
+
+@given(
+    order=st.permutations(range(30)),
+    cuts=st.lists(st.integers(0, 30), max_size=6),
+    lookback=st.integers(0, 4),
+    lookahead=st.integers(0, 4),
+    max_steps=st.integers(1, 12),
+)
+def test_whatever_the_order_of_arrival_scores_see_all_their_neighbours(
+    order, cuts, lookback, lookahead, max_steps
+):
+    def look(times, time):
+        at = times.index(time)
+        return times[max(at - lookback, 0) : at + lookahead + 1]
+
+    scored: dict[int, list[int]] = {}
+    for end in [*sorted(cuts), 30]:
+        there = sorted(order[:end])
+        times = np.array(there, dtype=np.int64)
+        due = find_due(times, np.array(list(scored)), start_us=None, lookahead_steps=lookahead)
+        for stretch in plan_stretches(
+            "a",
+            times,
+            due,
+            reach=Reach(lookback, lookahead),
+            max_steps=max_steps,
+        ):
+            read = [time for time in there if stretch.read_from_us <= time < stretch.read_to_us]
+            for time in read:
+                if stretch.start_us <= time < stretch.end_us:
+                    scored[time] = look(read, time)
+    final = list(range(30))
+    assert scored == {time: look(final, time) for time in final[: 30 - lookahead]}

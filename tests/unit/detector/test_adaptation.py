@@ -1,0 +1,135 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vae_anomaly.detector.adaptation import (
+    NUM_BLOCKS,
+    Track,
+    adapt,
+    block_steps,
+    find_level,
+    memory_steps,
+)
+from vae_anomaly.model.density import StepScores
+
+STEP_US = 1_000_000
+
+
+def make_track(num: int, *, adaptation_steps: int = 40, first: int = 0, codes=None) -> Track:
+    times = (np.arange(num) + first) * STEP_US
+    codes = np.zeros(num, dtype=np.int64) if codes is None else np.asarray(codes)
+    return Track(times, codes, 1.0, adaptation_steps)
+
+
+def column(*parts: tuple[float, int]) -> np.ndarray:
+    return np.concatenate([np.full(num, value) for value, num in parts])[:, None]
+
+
+def test_a_change_shorter_than_half_of_the_memory_leaves_no_trace():
+    residual = column((0.0, 40), (9.0, 18), (0.0, 100))
+    assert not find_level(residual, make_track(len(residual))).any()
+
+
+def test_a_change_that_lasts_becomes_the_level_and_so_does_the_way_back():
+    residual = column((0.0, 40), (9.0, 60), (0.0, 60))
+    level = find_level(residual, make_track(160))[:, 0]
+    assert level[[59, 62, 99, 119, 122, 159]].tolist() == [0, 9, 9, 9, 0, 0]
+
+
+def test_before_the_first_reading_everything_counts_as_normal():
+    level = find_level(column((5.0, 60)), make_track(60))[:, 0]
+    assert (level[:20] == 0).all()
+    assert level[-1] == 5
+
+
+def test_a_long_pause_counts_as_normal():
+    track = replace(
+        make_track(120), timestamps=np.arange(120) * STEP_US + (np.arange(120) >= 60) * 10**9
+    )
+    level = find_level(column((5.0, 120)), track)[:, 0]
+    assert level[59] == 5
+    assert (level[60:75] == 0).all()
+
+
+def test_assets_have_levels_of_their_own():
+    codes = np.repeat([0, 1], 60)
+    residual = column((5.0, 60), (0.0, 60))
+    track = Track(np.tile(np.arange(60), 2) * STEP_US, codes, 1.0, 40)
+    level = find_level(residual, track)[:, 0]
+    assert level[59] == 5
+    assert not level[60:].any()
+
+
+def test_missing_values_do_not_count():
+    residual = column((5.0, 60))
+    residual[::2] = np.nan
+    assert find_level(residual, make_track(60))[-1, 0] == 5
+    assert not find_level(np.full((60, 1), np.nan), make_track(60)).any()
+
+
+def test_one_broken_value_does_not_become_the_level():
+    residual = column((0.0, 100))
+    residual[50] = 1e300
+    assert not find_level(residual, make_track(100)).any()
+
+
+def test_no_steps_and_no_adaptation_have_no_level():
+    assert find_level(np.empty((0, 2)), make_track(0)).shape == (0, 2)
+    assert not find_level(column((5.0, 90)), make_track(90, adaptation_steps=0)).any()
+
+
+@settings(deadline=None)
+@given(st.integers(0, 200), st.integers(1, 90), st.integers(0, 2**32 - 1))
+def test_the_level_depends_on_its_memory_alone(first, adaptation_steps, seed):
+    memory = memory_steps(adaptation_steps)
+    assert memory == (NUM_BLOCKS + 1) * block_steps(adaptation_steps) > adaptation_steps
+    residual = np.random.default_rng(seed).normal(size=(first + memory + 5, 2))
+    whole = find_level(residual, make_track(len(residual), adaptation_steps=adaptation_steps))
+    track = make_track(memory + 5, adaptation_steps=adaptation_steps, first=first)
+    part = find_level(residual[first:], track)
+    np.testing.assert_array_equal(part[memory:], whole[first + memory :])
+
+
+@settings(deadline=None)
+@given(st.integers(1, 90), st.integers(0, 2**32 - 1))
+def test_the_level_equals_its_naive_twin(adaptation_steps, seed):
+    rng = np.random.default_rng(seed)
+    times = np.flatnonzero(rng.random(150) < 0.8)
+    residual = rng.normal(size=(len(times), 1))
+    track = Track(times * STEP_US, np.zeros(len(times), dtype=int), 1.0, adaptation_steps)
+    block = block_steps(adaptation_steps)
+    for row, level in zip(times, find_level(residual, track)[:, 0], strict=True):
+        means = []
+        for back in range(1, NUM_BLOCKS + 1):
+            inside = times // block == row // block - back
+            means.append(residual[inside].mean() if inside.any() else 0.0)
+        assert level == pytest.approx(np.median(means), abs=1e-12)
+
+
+def test_expected_values_move_with_the_level_and_the_nats_add_up():
+    values = np.column_stack([np.repeat([100.0, 130.0], [40, 60]), np.ones(100)])
+    mean, sigma = np.tile([100.0, 1.0], (100, 1)), np.tile([10.0, 0.0], (100, 1))
+    energy = np.column_stack([0.5 * ((values[:, 0] - 100) / 10) ** 2, np.zeros(100)])
+    scores = StepScores(
+        contribution=energy + np.array([2.0, 0.0]),
+        kl=np.ones(100),
+        energy=energy,
+        num_observed=np.full(100, 2),
+        mean=mean,
+        sigma=sigma,
+    )
+    adapted = adapt(scores, values, make_track(100), modelled=(0,))
+    assert adapted.mean[[0, 59, 99], 0].tolist() == [100, 100, 130]
+    assert adapted.energy[[50, 99], 0].tolist() == [4.5, 0.0]
+    np.testing.assert_allclose(adapted.contribution - adapted.energy, [[2.0, 0.0]] * 100)
+    np.testing.assert_array_equal(adapted.mean[:, 1], scores.mean[:, 1])
+    assert scores.mean[99, 0] == 100  # what came in is as it was
+
+
+def test_where_nothing_has_moved_the_scores_are_the_same_object():
+    zeros = np.zeros((50, 1))
+    scores = StepScores(zeros, zeros[:, 0], zeros, np.ones(50, dtype=int), zeros, zeros + 1)
+    assert adapt(scores, zeros, make_track(50), modelled=(0,)) is scores
