@@ -150,14 +150,15 @@ class DetectorConfig(_Settings):
 
     Attributes:
         preset: `default`, or `question`: the small all-dense network of the question this
-            project started from, with a likelihood instead of a squared error.
+            project started from, with a likelihood; or `question-squared-error`: the same with
+            the question's own loss, mean squared error + 1e-4 KL, for comparison.
         readings: How raw input is understood.
         model: The network and its training.
         threshold: What alarm rate is asked for.
         alerts: How flags become alert events.
     """
 
-    preset: Literal["default", "question"] = "default"
+    preset: Literal["default", "question", "question-squared-error"] = "default"
     readings: ReadingsConfig = ReadingsConfig()
     model: ModelConfig = ModelConfig()
     threshold: ThresholdConfig = ThresholdConfig()

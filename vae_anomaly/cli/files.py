@@ -80,7 +80,7 @@ def fit(
     asset: str = "",
     sensors: tuple[str, ...] = (),
     sentinel: Sentinels = (),
-    preset: Literal["default", "question"] | None = None,
+    preset: Literal["default", "question", "question-squared-error"] | None = None,
     seed: int | None = None,
     provisional: bool = False,
     json: Json = False,
@@ -97,7 +97,8 @@ def fit(
         asset: Column that says which asset a row is of, where it is not called asset.
         sensors: Columns to use, separated by commas; without it every column of numbers.
         sentinel: A value that means "missing", such as -9999; may be given several times.
-        preset: Which network to fit; "question" is a small all-dense one.
+        preset: Which network to fit; "question" is a small all-dense one, with a likelihood or, to
+            compare, with a squared error.
         seed: Seed of the fit; same readings, settings and seed, same detector. [default: 0]
         provisional: Accept a threshold that the readings are too few to prove.
         json: Print the result for machines.

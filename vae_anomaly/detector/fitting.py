@@ -11,6 +11,7 @@ import numpy as np
 
 from vae_anomaly.config import DetectorConfig, ModelConfig
 from vae_anomaly.detector.alerts import AlertRules
+from vae_anomaly.detector.attribution import measure_attribution
 from vae_anomaly.detector.baseline import BaselineFit, compare_with_pca
 from vae_anomaly.detector.calibration import HeldOut, calibrate, require_held_out
 from vae_anomaly.detector.health import HeldOutFit, check_health
@@ -397,4 +398,12 @@ def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
             fraction=outcome.config.model.floor_fraction,
         ),
     )
-    return check_health(fit, baseline, active_units=first.fitted.curves.active_units[-1])
+    attribution = measure_attribution(
+        first.fitted.density,
+        outcome.held_part.values,
+        outcome.held_part.steps.segment_start,
+        normal_contribution=scores.contribution.sum(axis=0) / max(len(scores.kl), 1),
+    )
+    return check_health(
+        fit, baseline, attribution, active_units=first.fitted.curves.active_units[-1]
+    )

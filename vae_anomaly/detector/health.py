@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vae_anomaly.detector.attribution import HitRates
 from vae_anomaly.detector.baseline import BaselineFit
 from vae_anomaly.domain import FloatArray, HealthCheck
 
@@ -39,13 +40,14 @@ class HeldOutFit:
 
 
 def check_health(
-    fit: HeldOutFit, baseline: BaselineFit, *, active_units: int
+    fit: HeldOutFit, baseline: BaselineFit, attribution: HitRates, *, active_units: int
 ) -> tuple[HealthCheck, ...]:
     """Judge a fitted detector on held-out readings.
 
     Args:
         fit: Held-out readings and expectations.
         baseline: VAE and PCA on the same rows.
+        attribution: How often the sensor to blame got the blame.
         active_units: Active latent units at the end of training.
 
     Returns:
@@ -90,6 +92,20 @@ def check_health(
             "above 0, where there are complete held-out rows to compare on",
             not gain <= 0,
             "Held-out NLL of PCA less that of the VAE, per row; below 0 PCA fits better.",
+        ),
+        HealthCheck(
+            "attribution_top_1",
+            attribution.top_1,
+            "",
+            passed=True,
+            meaning="Share of faults injected into one sensor that blame it before all others.",
+        ),
+        HealthCheck(
+            "attribution_top_3",
+            attribution.top_3,
+            "",
+            passed=True,
+            meaning="Share of such faults with that sensor among the first three.",
         ),
     )
 

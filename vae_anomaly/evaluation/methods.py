@@ -147,6 +147,9 @@ ALL_METHODS = (
     _as_detector("vae-anomaly", DetectorConfig()),
     _as_detector("vae-anomaly, 20 steps later", LATER),
     _as_detector("question preset", DetectorConfig(preset="question")),
+    _as_detector(
+        "question preset, squared error", DetectorConfig(preset="question-squared-error")
+    ),
     _as_method("PCA", _fit_pca),
     _as_method("k-means on windows", _fit_clusters),
     _as_method("isolation forest", _fit_forest),

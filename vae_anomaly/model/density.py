@@ -161,7 +161,7 @@ class FitOptions:
     """What a fit needs beside readings and settings.
 
     Attributes:
-        preset: `default` or `question`.
+        preset: As in `DetectorConfig`.
         seed: Seed of weights, order of batches and sampling.
         held_out: Raw values of held-out steps for the curves. Shape `(steps, sensors)`.
         held_out_start: Their segment starts.
@@ -296,7 +296,7 @@ def _build_vae(rows: TrainingRows, settings: ModelConfig, options: FitOptions) -
     from vae_anomaly.model.vae import VAE
 
     num_channels = rows.values.shape[1]
-    is_question = options.preset == "question"
+    is_question = options.preset != "default"
     latent = settings.latent
     if latent is None and is_question:
         latent = QUESTION_LATENT
@@ -311,6 +311,7 @@ def _build_vae(rows: TrainingRows, settings: ModelConfig, options: FitOptions) -
         layers=1 if is_question else settings.layers,
         activation="leaky_relu" if is_question else "silu",
         linear=not is_question,
+        learned_sigma=options.preset != "question-squared-error",
         seed=options.seed,
     )
     vae.build(None)

@@ -16,6 +16,9 @@ from keras import ops
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2.0 * math.pi)
 
+QUESTION_BETA = 1e-4
+"""Weight of the KL term beside a mean squared error, as the question of this project had it."""
+
 
 def gaussian_nll(residual: Any, log_sigma: Any) -> Any:
     """Negative log density of a Gaussian whose mean and scale are both decoded.
@@ -55,3 +58,15 @@ def standard_normal_kl(mean: Any, sigma: Any) -> Any:
     return 0.5 * ops.sum(
         ops.square(mean) + ops.square(sigma) - 1.0 - 2.0 * ops.log(sigma), axis=-1
     )
+
+
+def squared_error_sigma(num_channels: int, *, beta: float) -> float:
+    """Return the sigma at which a Gaussian NLL plus KL is a mean squared error plus beta KL.
+
+    With D channels, MSE + beta KL = (2 sigma^2 / D) (NLL + KL) + const where sigma^2 = D beta / 2.
+
+    Example:
+        >>> squared_error_sigma(8, beta=1e-4)
+        0.02
+    """
+    return math.sqrt(num_channels * beta / 2)

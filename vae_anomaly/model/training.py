@@ -13,6 +13,7 @@ import numpy as np
 from vae_anomaly.domain import FloatArray, IntArray, TrainingCurves
 from vae_anomaly.errors import TrainingError
 from vae_anomaly.model.affine import Affine
+from vae_anomaly.model.likelihoods import QUESTION_BETA, squared_error_sigma
 from vae_anomaly.model.ppca import PPCA, fit_ppca
 from vae_anomaly.model.trainer import Trainer
 from vae_anomaly.model.vae import LATENT_SIGMA_OFFSET, MAX_SCALED, MIN_LATENT_SIGMA, VAE
@@ -194,6 +195,8 @@ def start_weights(vae: VAE, rows: TrainingRows) -> None:
     flat = np.nan_to_num(windows.reshape(len(scaled), -1))
     if vae.linear:
         _start_linear_paths(vae, fit_ppca(flat, latent=vae.latent), flat)
+    elif not vae.learned_sigma:
+        _fix_sigma(vae, squared_error_sigma(flat.shape[1], beta=QUESTION_BETA))
     else:
         _scale_kernel(vae.log_sigma, SIGMA_HEAD_GAIN)
         vae.log_sigma.bias.assign(np.log(np.maximum(flat.std(axis=0), MIN_RESIDUAL)))
@@ -231,6 +234,13 @@ def _start_linear_paths(vae: VAE, ppca: PPCA, flat: FloatArray) -> None:
         _scale_kernel(head, MEAN_HEAD_GAIN)
     for head in (vae.latent_scale, vae.log_sigma):
         _scale_kernel(head, SIGMA_HEAD_GAIN)
+
+
+def _fix_sigma(vae: VAE, sigma: float) -> None:
+    """Give every channel one sigma, in affine units, whatever the code says."""
+    vae.floor.assign(np.zeros(vae.channels, dtype=np.float32))
+    _scale_kernel(vae.log_sigma, 0.0)
+    vae.log_sigma.bias.assign(np.full(vae.log_sigma.units, math.log(sigma), dtype=np.float32))
 
 
 def _scale_kernel(head: Any, gain: float) -> None:

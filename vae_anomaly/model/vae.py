@@ -89,6 +89,7 @@ class VAE(keras.Model):
         layers: Hidden layers in encoder and in decoder.
         activation: Activation of the hidden layers.
         linear: Whether the linear paths exist.
+        learned_sigma: Whether the decoder learns its sigma; else it stays where it is set.
         seed: Seed of the initial weights and of the sampling.
     """
 
@@ -102,6 +103,7 @@ class VAE(keras.Model):
         layers: int = 2,
         activation: str = "silu",
         linear: bool = True,
+        learned_sigma: bool = True,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -114,10 +116,11 @@ class VAE(keras.Model):
             "layers": layers,
             "activation": activation,
             "linear": linear,
+            "learned_sigma": learned_sigma,
             "seed": seed,
         }
         self.channels, self.window, self.latent = channels, window, latent
-        self.linear = linear
+        self.linear, self.learned_sigma = linear, learned_sigma
         width = channels * window
         seeds = iter(np.random.SeedSequence(seed).generate_state(2 * layers + 8).tolist())
 
@@ -135,7 +138,7 @@ class VAE(keras.Model):
         self.latent_scale = dense(latent, "latent_scale")
         self.decoder = [dense(hidden, f"decoder_{i}") for i in range(layers)]
         self.mean = dense(width, "mean")
-        self.log_sigma = dense(width, "log_sigma")
+        self.log_sigma = dense(width, "log_sigma", trainable=learned_sigma)
         if linear:
             self.linear_encoder = dense(latent, "linear_encoder")
             self.linear_decoder = dense(width, "linear_decoder")

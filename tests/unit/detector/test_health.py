@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from vae_anomaly.detector.attribution import HitRates
 from vae_anomaly.detector.baseline import BaselineFit
 from vae_anomaly.detector.health import HeldOutFit, check_health
 
@@ -14,7 +15,9 @@ def check(*, values=None, mean=0.0, sigma=1.0, floor=0.05, active_units=2, gain=
     fit = HeldOutFit(
         values, np.broadcast_to(mean, shape), np.broadcast_to(sigma, shape), np.full(3, floor)
     )
-    found = check_health(fit, BaselineFit(gain, 0.0, 10), active_units=active_units)
+    found = check_health(
+        fit, BaselineFit(gain, 0.0, 10), HitRates(0.9, 1.0, 60), active_units=active_units
+    )
     return {figure.name: figure for figure in found}
 
 
@@ -26,6 +29,7 @@ def test_a_healthy_detector_passes_everything():
     assert figures["active_units"].value == 2.0
     assert figures["gain_over_pca_nats"].value == 1.0
     assert all(figure.meaning.endswith(".") for figure in figures.values())
+    assert [figures[f"attribution_top_{k}"].value for k in (1, 3)] == [0.9, 1.0]
 
 
 def test_a_collapsed_code_fails():

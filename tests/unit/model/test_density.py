@@ -17,6 +17,7 @@ from vae_anomaly.model.density import (
     fit_density,
     sigma_floor,
 )
+from vae_anomaly.model.likelihoods import squared_error_sigma
 from vae_anomaly.model.vae import VAE
 from vae_anomaly.readings.quality import profile_sensors
 
@@ -191,3 +192,18 @@ def test_the_preset_of_the_question_is_its_small_dense_network():
     assert not vae.linear
     assert vae.activation is keras.activations.leaky_relu
     assert build(latent=3).latent == 3
+
+
+def test_the_squared_error_preset_keeps_the_sigma_that_its_weight_stands_for():
+    values = make_values()
+    found = fit_density(
+        values,
+        starts(300),
+        profiles_of(values),
+        settings=SETTINGS,
+        options=FitOptions(preset="question-squared-error"),
+    ).density
+    modelled = list(found.roles.modelled)
+    sigma = found.score(values, starts(300)).sigma[:, modelled] / np.exp(found.roles.log_scale)
+    width = SETTINGS.window * len(modelled)
+    np.testing.assert_allclose(sigma, squared_error_sigma(width, beta=1e-4), rtol=1e-5)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from vae_anomaly.model.likelihoods import gaussian_nll, standard_normal_kl
+from vae_anomaly.model.likelihoods import gaussian_nll, squared_error_sigma, standard_normal_kl
 
 
 def nll_of(values, mean: float, sigma: float) -> np.ndarray:
@@ -56,3 +56,15 @@ def test_the_kl_is_zero_at_the_prior_alone_and_is_never_clamped():
     assert kl_of([1e-2], [1.0]) == pytest.approx(0.5e-4)
     assert kl_of([9.0], [1.0]) == pytest.approx(40.5)
     assert kl_of([1e4], [1.0]) == pytest.approx(0.5e8)
+
+
+def test_a_mean_squared_error_with_a_weighted_kl_is_a_gaussian_of_one_sigma():
+    rng, beta, width = np.random.default_rng(0), 1e-2, 6
+    sigma = squared_error_sigma(width, beta=beta)
+    differences = []
+    for _ in range(5):
+        error, kl = rng.normal(size=width), float(rng.exponential())
+        likelihood = nll_of(error, 0.0, sigma).sum() + kl
+        squared = np.mean(error**2) + beta * kl
+        differences.append(squared - 2 * sigma**2 / width * likelihood)
+    np.testing.assert_allclose(differences, differences[0])  # a constant, whatever the error
