@@ -109,6 +109,7 @@ class ThresholdConfig(_Settings):
             nothing.
         latency: `causal`: a step's score depends on no later step. Or a number of steps that
             the score waits for and is averaged over too: better separated, and so much later.
+            The pipeline scores the last ones before a pause when readings go on.
         min_observed_share: A row with a smaller share of its sensors present is unscorable.
         provisional: Accept a threshold that the data cannot carry, and mark it so.
     """
@@ -121,6 +122,12 @@ class ThresholdConfig(_Settings):
     latency: Literal["causal"] | Annotated[int, Field(ge=1, le=10_000)] = "causal"
     min_observed_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     provisional: bool = False
+
+    @model_validator(mode="after")
+    def _latency_needs_a_span(self) -> Self:
+        if self.latency != "causal" and self.smoothing_steps == 1:
+            raise ValueError("expected smoothing_steps of at least 2 with a latency")
+        return self
 
     @property
     def latency_steps(self) -> int:

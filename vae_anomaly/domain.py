@@ -280,6 +280,21 @@ class HealthCheck:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """How far around a step the readings lie that its score depends on.
+
+    Attributes:
+        window_steps: Steps before it whose energies enter its score.
+        lookahead_steps: Steps after it that do.
+        level_us: Microseconds before the first of those steps from which levels are taken.
+    """
+
+    window_steps: int
+    lookahead_steps: int = 0
+    level_us: int = 0
+
+
+@dataclass(frozen=True)
 class TrainingCurves:
     """How training went, one entry per recorded pass; NLL and KL in nats per row.
 

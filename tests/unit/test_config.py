@@ -233,3 +233,10 @@ def test_text_stands_for_numbers_that_json_does_not_have():
 def test_records_with_missing_fields_are_refused():
     with pytest.raises(ValueError, match="period_s"):
         parse_record(Contract, {"sensors": []})
+
+
+def test_a_latency_is_a_number_of_steps_over_which_the_score_is_smoothed():
+    assert ThresholdConfig().latency_steps == 0
+    assert ThresholdConfig(latency=20).latency_steps == 20
+    with pytest.raises(ValueError, match="smoothing_steps of at least 2 with a latency"):
+        ThresholdConfig(latency=20, smoothing_steps=1)

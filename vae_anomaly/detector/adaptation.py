@@ -46,8 +46,7 @@ class Track:
     @property
     def block_us(self) -> int:
         """Length of a block in microseconds."""
-        block_s = block_steps(self.adaptation_steps) * self.period_s
-        return max(round(block_s * MICROSECONDS_PER_S), 1)
+        return block_us(self.adaptation_steps, period_s=self.period_s)
 
 
 def adapt(
@@ -83,8 +82,20 @@ def adapt(
     return replace(scores, mean=mean, contribution=contribution, energy=energy)
 
 
+def block_us(adaptation_steps: int, *, period_s: float) -> int:
+    """Return the microseconds of one block."""
+    return max(round(block_steps(adaptation_steps) * period_s * MICROSECONDS_PER_S), 1)
+
+
+def memory_us(adaptation_steps: int, *, period_s: float) -> int:
+    """Return how many microseconds before a step its level depends on."""
+    if not adaptation_steps:
+        return 0
+    return (NUM_BLOCKS + 1) * block_us(adaptation_steps, period_s=period_s)
+
+
 def memory_steps(adaptation_steps: int) -> int:
-    """Return how many steps before a step its level depends on.
+    """Return how many steps that is, where readings come every `period_s`.
 
     Example:
         >>> memory_steps(2000), memory_steps(0)

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from vae_anomaly.config import DetectorConfig
+from vae_anomaly.detector import smoothing
+from vae_anomaly.detector.adaptation import memory_steps, memory_us
 from vae_anomaly.detector.alerts import make_alert_events
 from vae_anomaly.detector.fitting import FittedDetector, fit_detector, make_alert_rules
 from vae_anomaly.detector.record import DetectorRecord
 from vae_anomaly.detector.scoring import RowScores, score_rows
 from vae_anomaly.detector.storage import Stored, make_golden, read_folder, write_folder
 from vae_anomaly.detector.table import make_score_table, read_traces
-from vae_anomaly.domain import AlertEvent, CheckedReadings, Contract, FloatArray
+from vae_anomaly.domain import AlertEvent, CheckedReadings, Contract, FloatArray, Reach
 from vae_anomaly.model.density import Density
 from vae_anomaly.readings.check import check_readings
 from vae_anomaly.readings.source import RawSource
@@ -226,21 +228,30 @@ class Detector:
 
     @property
     def lookback_steps(self) -> int:
-        """Steps before a step that its score depends on."""
-        from vae_anomaly.detector import adaptation, smoothing
+        """Steps before a step that its score depends on, where readings come every `period_s`.
 
-        settings = self._record.config.threshold
-        return (
-            smoothing.memory_steps(settings.smoothing_steps)
-            + adaptation.memory_steps(settings.adaptation_steps)
-            + self._density.window
-            - 2
-        )
+        Levels are taken over a time, not over a number of steps: where readings come more often,
+        see `reach`.
+        """
+        steps = memory_steps(self._record.config.threshold.adaptation_steps)
+        return self.reach.window_steps + steps
 
     @property
     def lookahead_steps(self) -> int:
         """Steps after a step that its score depends on; see `latency` in the settings."""
-        return self._record.config.threshold.latency_steps
+        return self.reach.lookahead_steps
+
+    @property
+    def reach(self) -> Reach:
+        """How far around a step the readings lie that its score depends on, exactly."""
+        settings, period_s = self._record.config.threshold, self.contract.period_s
+        return Reach(
+            window_steps=smoothing.memory_steps(settings.smoothing_steps)
+            + self._density.window
+            - 2,
+            lookahead_steps=settings.latency_steps,
+            level_us=memory_us(settings.adaptation_steps, period_s=period_s),
+        )
 
     @classmethod
     def _from_fitted(cls, fitted: FittedDetector, source: CheckedReadings) -> Self:

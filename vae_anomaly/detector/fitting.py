@@ -33,6 +33,7 @@ from vae_anomaly.model.density import (
     FitOptions,
     FittedDensity,
     SensorRoles,
+    StepScores,
     fit_density,
     sigma_floor,
 )
@@ -136,7 +137,8 @@ def fit_detector(
         final = _fit_part(whole, settings, options)
     judged = _without_new_movers(first.fitted.density, final.fitted.density.roles)
     held = _score_held_out(held_part, judged, config)
-    outcome = _Outcome(first, final, held_part, held, config)
+    still = first.fitted.density.score(held_part.values, held_part.steps.segment_start)
+    outcome = _Outcome(first, final, held_part, held, still, config)
     return FittedDetector(final.fitted.density, _make_record(outcome, seed=seed))
 
 
@@ -229,7 +231,8 @@ class _Outcome:
         first: Fitted without the held-out steps; it is judged on them.
         final: What the detector scores with.
         held_part: The held-out steps.
-        held: What `first` says of them.
+        held: What `first` says of them, as in use.
+        still: What `first` says of them without following a drift: what it has learnt.
         config: All settings.
     """
 
@@ -237,6 +240,7 @@ class _Outcome:
     final: _FittedPart
     held_part: Part
     held: StepEnergy
+    still: StepScores
     config: DetectorConfig
 
 
@@ -304,8 +308,7 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
     normal_level = float(np.median(held.energy[scorable])) if scorable.any() else 0.0
     calibrations = _calibrate_assets(held_part, held, config, normal_level=normal_level)
     modelled = list(first.fitted.density.roles.modelled)
-    # PCA does not follow a drift, so neither does what it is compared with
-    still = first.fitted.density.score(held_part.values, held_part.steps.segment_start)
+    still = outcome.still  # PCA does not follow a drift, so neither does what it is compared with
     baseline = compare_with_pca(
         first.part.values[:, modelled],
         held_part.values[:, modelled],
@@ -387,22 +390,28 @@ def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
     roles = first.fitted.density.roles
     modelled = list(roles.modelled)
     scale = np.exp(np.array(roles.log_scale))
-    scores = outcome.held.scores
+    scores = outcome.still
+    floor = sigma_floor(
+        scale,
+        tuple(first.profiles[i] for i in modelled),
+        fraction=outcome.config.model.floor_fraction,
+    )
+    if outcome.config.preset == "question-squared-error":
+        floor = np.zeros_like(floor)  # its sigma is given, and has no lower bound
     fit = HeldOutFit(
         outcome.held_part.values[:, modelled],
         scores.mean[:, modelled],
         scores.sigma[:, modelled],
-        sigma_floor(
-            scale,
-            tuple(first.profiles[i] for i in modelled),
-            fraction=outcome.config.model.floor_fraction,
-        ),
+        floor,
     )
+    scorable = ~np.isnan(outcome.held.energy)
     attribution = measure_attribution(
         first.fitted.density,
         outcome.held_part.values,
         outcome.held_part.steps.segment_start,
-        normal_contribution=scores.contribution.sum(axis=0) / max(len(scores.kl), 1),
+        normal_contribution=np.mean(scores.contribution[scorable], axis=0)
+        if scorable.any()
+        else np.zeros(len(first.profiles)),
     )
     return check_health(
         fit, baseline, attribution, active_units=first.fitted.curves.active_units[-1]

@@ -58,7 +58,7 @@ def smooth(
     excess = np.nan_to_num(energy - normal_level, nan=0.0, posinf=np.inf)
     total = _sum_back(excess, starts, share=share, num_terms=memory_steps(span))
     total /= _sum_of_powers(share, memory_steps(span))
-    if latency_steps and span > 1:
+    if latency_steps and len(energy):
         num_steps = len(energy)
         ends = num_steps - np.append(starts[1:], num_steps)[::-1]
         total = _sum_back(total[::-1], ends, share=share, num_terms=latency_steps + 1)[::-1]

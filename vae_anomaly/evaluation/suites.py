@@ -292,6 +292,8 @@ def _cut_well(series: Series) -> Case | None:
     half = len(tests) // 2
     transient = _cut_windows(np.flatnonzero(series.labels == 100 + kind), half)
     steady = _cut_windows(np.flatnonzero(series.labels == kind), len(tests) - len(transient))
+    if not transient + steady:
+        return None
     training = np.unique(np.concatenate(windows[:num_training]))
     starts = [rows[0] for rows in (*tests, *transient, *steady)]
     scored = np.arange(min(starts), max(starts) + WELL_WINDOW)
@@ -423,6 +425,7 @@ WELLS = Suite(
     measure=_measure_wells,
     measure_case=_measure_well,
     published=(
+        # over 36 instances, of which the folder may hold fewer
         Published("F1 (micro)", "isolation forest", 0.727),
         Published("F1 (micro)", "one-class SVM", 0.532),
     ),

@@ -7,20 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vae_anomaly.domain import BoolArray, IntArray
-
-
-@dataclass(frozen=True)
-class Reach:
-    """How far around a step the readings lie that its score depends on.
-
-    Attributes:
-        lookback_steps: Steps before it.
-        lookahead_steps: Steps after it.
-    """
-
-    lookback_steps: int
-    lookahead_steps: int = 0
+from vae_anomaly.domain import BoolArray, IntArray, Reach
 
 
 @dataclass(frozen=True)
@@ -95,8 +82,11 @@ def plan_stretches(
         >>> plan_stretches("a", times, due, reach=Reach(2), max_steps=100)
         (Stretch(asset='a', read_from_us=20, start_us=40, end_us=61, read_to_us=61, num_steps=3),)
     """
-    back, ahead = reach.lookback_steps, reach.lookahead_steps
-    affected = _is_just_after(due, back)
+    ahead = reach.lookahead_steps
+    position = np.arange(times.size)
+    earliest = times[np.maximum(position - reach.window_steps, 0)] - reach.level_us
+    last_due = np.maximum.accumulate(np.where(due, position, -1))
+    affected = (last_due >= 0) & (times[np.maximum(last_due, 0)] >= earliest)
     if ahead:
         affected |= _is_just_after(due[::-1], ahead)[::-1]
         affected &= ~_is_waiting(times, ahead)
@@ -107,7 +97,7 @@ def plan_stretches(
     return tuple(
         Stretch(
             asset=asset,
-            read_from_us=int(times[max(int(part[0]) - back, 0)]),
+            read_from_us=int(earliest[part[0]]),
             start_us=int(times[part[0]]),
             end_us=int(times[part[-1]]) + 1,
             read_to_us=int(times[min(int(part[-1]) + ahead, times.size - 1)]) + 1,

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from vae_anomaly.config import PipelineConfig
 from vae_anomaly.domain import IntArray, Problem, Quality
 from vae_anomaly.errors import ReportError
-from vae_anomaly.operations.pipeline_plan import Reach, find_due, plan_stretches
+from vae_anomaly.operations.pipeline_plan import find_due, plan_stretches
 from vae_anomaly.operations.pipeline_results import ReportResult
 from vae_anomaly.operations.pipeline_score import read_stretches
 from vae_anomaly.operations.pipeline_tables import LakeView, name_as_raw, open_lake, parse_time
@@ -64,7 +64,7 @@ def make_pipeline_report(config: PipelineConfig, *, reference: str = CHAMPION) -
         path=path,
         model_name=model.model_name,
         model_version=model.version,
-        num_rows=num_rows,
+        num_rows=report.scores.num_rows,
         num_events=len(report.events),
         num_left_out=num_left_out,
     )
@@ -98,10 +98,15 @@ def _examine(
             asset,
             times,
             find_due(times, times[:0], start_us=first_us),
-            reach=Reach(detector.lookback_steps, detector.lookahead_steps),
+            reach=detector.reach,
             max_steps=MAX_REPORT_ROWS,
         )
     )
+    if not stretches:
+        raise ReportError(
+            f"Cannot make the report: expected more than {detector.lookahead_steps} readings of "
+            "an asset, as many as a score waits for (latency), got no more. Ingest newer files."
+        )
     table, is_shown = read_stretches(view, stretches)
     record = detector.record
     raw = name_as_raw(table, detector.contract, asset=record.config.readings.asset)

@@ -16,7 +16,6 @@ from vae_anomaly.config import PipelineConfig
 from vae_anomaly.domain import BoolArray, IntArray, State
 from vae_anomaly.operations.pipeline_alerts import read_live_alerts, update_alerts
 from vae_anomaly.operations.pipeline_plan import (
-    Reach,
     Stretch,
     find_due,
     make_batches,
@@ -177,7 +176,7 @@ def _score_due(
             times,
             due[asset],
             start_us=start_us,
-            reach=Reach(scorer.detector.lookback_steps, scorer.detector.lookahead_steps),
+            reach=scorer.detector.reach,
             max_steps=BATCH_STEPS,
         )
     ]

@@ -11,7 +11,8 @@ JSON: cast them to float64.
 
 What comes out: see `vae_anomaly.operations.predictions.predict_frame`. The score of a step
 depends on the steps before it, so a request should begin `lookback_steps` early, as should each
-Spark partition; what lies before a request counts as normal.
+Spark partition; what lies before a request counts as normal. With a latency in its settings a
+request should also end `lookahead_steps` late.
 """
 
 from __future__ import annotations

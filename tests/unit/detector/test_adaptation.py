@@ -12,6 +12,7 @@ from vae_anomaly.detector.adaptation import (
     block_steps,
     find_level,
     memory_steps,
+    memory_us,
 )
 from vae_anomaly.model.density import StepScores
 
@@ -91,6 +92,19 @@ def test_the_level_depends_on_its_memory_alone(first, adaptation_steps, seed):
     track = make_track(memory + 5, adaptation_steps=adaptation_steps, first=first)
     part = find_level(residual[first:], track)
     np.testing.assert_array_equal(part[memory:], whole[first + memory :])
+
+
+@settings(deadline=None)
+@given(st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_where_readings_come_at_any_pace_the_level_depends_on_its_time_alone(steps, seed):
+    rng = np.random.default_rng(seed)
+    times = np.cumsum(rng.integers(STEP_US // 10, 2 * STEP_US, size=400))
+    residual, codes = rng.normal(size=(400, 1)), np.zeros(400, dtype=int)
+    whole = find_level(residual, Track(times, codes, 1.0, steps))
+    row = 300
+    kept = times >= times[row] - memory_us(steps, period_s=1.0)
+    part = find_level(residual[kept], Track(times[kept], codes[kept], 1.0, steps))
+    np.testing.assert_array_equal(part[-100:], whole[row:])
 
 
 @settings(deadline=None)

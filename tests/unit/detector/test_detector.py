@@ -18,7 +18,7 @@ from vae_anomaly.config import (
     ThresholdConfig,
 )
 from vae_anomaly.detector.smoothing import memory_steps
-from vae_anomaly.domain import SensorKind
+from vae_anomaly.domain import Reach, SensorKind
 
 SHORT = {"min_training_steps": 20, "max_training_steps": 20}
 STEP_US = 60_000_000
@@ -101,6 +101,7 @@ def test_a_detector_of_windows_survives_its_folder(fleet_detector, tmp_path):
 def test_a_score_depends_on_its_lookback_and_its_lookahead_and_no_more(fleet_detector):
     back, ahead = fleet_detector.lookback_steps, fleet_detector.lookahead_steps
     assert (back, ahead) == (memory_steps(2) + (20 + 1) + 3 - 2, 4)
+    assert fleet_detector.reach == Reach(memory_steps(2) + 3 - 2, 4, 21 * STEP_US)
     table = make_asset("pump-1", 120, seed=7)
     whole = fleet_detector.score(table)
     part = fleet_detector.score(table.slice(70 - back, back + 20 + ahead))
@@ -148,7 +149,8 @@ def test_alert_events_name_asset_and_sensors(fleet_detector):
     start = table["timestamp"][50].value
     waited_us = 4 * STEP_US  # the score is averaged over the steps it waits for
     assert start - waited_us <= longest.start_us <= start
-    assert start + 9 * STEP_US < longest.end_us <= start + 20 * STEP_US
+    # ten of the twenty steps of the adaptation were faulty, so it lets go a little late
+    assert start + 9 * STEP_US < longest.end_us <= start + 26 * STEP_US
     order = [(event.asset, event.start_us) for event in found.events]
     assert order == sorted(order)
     assert found.events == fleet_detector.find_events(found.scores, model_name="fleet")

@@ -42,8 +42,10 @@ def test_a_segment_begins_anew():
     assert score[2] == 1.0
 
 
-def test_no_step_has_no_score():
-    assert smooth(np.empty(0), starts(0), span=5, normal_level=1.0).shape == (0,)
+@pytest.mark.parametrize("latency", [0, 3])
+def test_no_step_has_no_score(latency):
+    score = smooth(np.empty(0), starts(0), span=5, normal_level=1.0, latency_steps=latency)
+    assert score.shape == (0,)
 
 
 @pytest.mark.parametrize(("span", "steps"), [(1, 1), (2, 6), (20, 60)])

@@ -160,6 +160,12 @@ def test_windows_of_a_well_overlap_where_its_normal_period_is_short(tmp_path):
     assert judged.tolist() == [0] * 6 + [1] * 6  # no room for a transient one: all are steady
 
 
+def test_a_well_whose_fault_is_too_short_for_a_window_is_left_out(tmp_path):
+    labels = np.repeat([NORMAL, STEADY], [1_300, 100])
+    write(tmp_path / "class5_WELL-1.parquet", labels, label="label_class")
+    assert list(WELLS.read_cases(tmp_path)) == []
+
+
 def test_nab_trains_on_its_first_rows(tmp_path):
     write(tmp_path / "machine.parquet", np.arange(1_000) >= 900)
     (case,) = NAB.read_cases(tmp_path)

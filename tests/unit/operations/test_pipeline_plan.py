@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vae_anomaly.domain import Reach
 from vae_anomaly.operations.pipeline_plan import (
-    Reach,
     Stretch,
     find_due,
     make_batches,
@@ -135,30 +135,33 @@ def test_the_last_steps_wait_for_those_after_them():
     cuts=st.lists(st.integers(0, 30), max_size=6),
     lookback=st.integers(0, 4),
     lookahead=st.integers(0, 4),
+    level=st.integers(0, 9),
     max_steps=st.integers(1, 12),
 )
 def test_whatever_the_order_of_arrival_scores_see_all_their_neighbours(
-    order, cuts, lookback, lookahead, max_steps
+    order, cuts, lookback, lookahead, level, max_steps
 ):
+    clock = np.cumsum(np.random.default_rng(0).integers(1, 4, size=30)).tolist()
+
     def look(times, time):
         at = times.index(time)
-        return times[max(at - lookback, 0) : at + lookahead + 1]
+        earliest = times[max(at - lookback, 0)] - level
+        return [other for other in times[: at + lookahead + 1] if other >= earliest]
 
     scored: dict[int, list[int]] = {}
     for end in [*sorted(cuts), 30]:
-        there = sorted(order[:end])
+        there = sorted(clock[place] for place in order[:end])
         times = np.array(there, dtype=np.int64)
         due = find_due(times, np.array(list(scored)), start_us=None, lookahead_steps=lookahead)
         for stretch in plan_stretches(
             "a",
             times,
             due,
-            reach=Reach(lookback, lookahead),
+            reach=Reach(lookback, lookahead, level),
             max_steps=max_steps,
         ):
             read = [time for time in there if stretch.read_from_us <= time < stretch.read_to_us]
             for time in read:
                 if stretch.start_us <= time < stretch.end_us:
                     scored[time] = look(read, time)
-    final = list(range(30))
-    assert scored == {time: look(final, time) for time in final[: 30 - lookahead]}
+    assert scored == {time: look(clock, time) for time in clock[: 30 - lookahead]}
