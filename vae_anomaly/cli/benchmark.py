@@ -20,8 +20,8 @@ from vae_anomaly.cli.output import (
 
 if TYPE_CHECKING:
     from vae_anomaly.evaluation.benchmark import Benchmark
+    from vae_anomaly.evaluation.labelled import Suite
     from vae_anomaly.evaluation.methods import Method
-    from vae_anomaly.evaluation.suites import Suite
 
 DATA_VARIABLE = "VAE_ANOMALY_BENCHMARK_DATA"
 

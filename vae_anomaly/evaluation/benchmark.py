@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vae_anomaly.evaluation.labelled import Case, Figures, Result, Suite
 from vae_anomaly.evaluation.methods import Method
-from vae_anomaly.evaluation.suites import Case, Figures, Result, Suite
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,7 @@ def run_benchmark(
                 result = _judge(case, method, seed)
                 results.setdefault((method.name, seed), []).append(result)
                 figures.append(
-                    CaseFigures(
-                        suite.name, method.name, case.name, seed, suite.measure_case(result)
-                    )
+                    CaseFigures(suite.name, method.name, case.name, seed, suite.measure([result]))
                 )
                 done += 1
                 if progress:

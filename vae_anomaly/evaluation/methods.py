@@ -16,7 +16,8 @@ from vae_anomaly.config import DetectorConfig, ModelConfig, ThresholdConfig
 from vae_anomaly.detector.detector import Detector
 from vae_anomaly.detector.smoothing import smooth
 from vae_anomaly.domain import FloatArray, State
-from vae_anomaly.evaluation.suites import ASKED, Scored, Series
+from vae_anomaly.evaluation.labelled import Scored, Series
+from vae_anomaly.evaluation.suites import ASKED
 from vae_anomaly.model.ppca import choose_latent_size, fit_ppca
 from vae_anomaly.model.windows import gather_windows
 

@@ -7,22 +7,28 @@ label reaches a fit.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from vae_anomaly.domain import BoolArray, FloatArray, IntArray
-from vae_anomaly.errors import ReadingsError
+from vae_anomaly.domain import BoolArray, IntArray
+from vae_anomaly.evaluation.labelled import (
+    Case,
+    Figures,
+    Published,
+    Result,
+    Scored,
+    Series,
+    Suite,
+    average,
+    list_files,
+    read_series,
+)
 from vae_anomaly.evaluation.metrics import average_precision, measure_flags, roc_auc
 from vae_anomaly.evaluation.rows import UNLABELLED
 from vae_anomaly.evaluation.vus import find_period, vus_pr
 
-TIMESTAMP = "timestamp"
-LABEL = "label_anomaly"
 LABEL_CLASS = "label_class"
 
 ASKED = 0.01
@@ -44,148 +50,12 @@ MIN_WELL_ROWS = 1_200
 """Windows of 180 rows, up to 15 of each kind, from instances of at least 1,200 normal rows
 (Vargas et al. 2019, benchmark 2)."""
 
-Figures = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Series:
-    """Labelled readings of one asset.
-
-    Attributes:
-        name: Name of the file.
-        table: Time and sensors, no labels.
-        labels: 1 anomalous, 0 normal, -1 unlabelled. Shape `(rows,)`.
-    """
-
-    name: str
-    table: pa.Table
-    labels: IntArray
-
-    @property
-    def values(self) -> FloatArray:
-        """Raw values, NaN where missing. Shape `(rows, sensors)`."""
-        columns = [self.table[name].to_numpy() for name in self.table.column_names[1:]]
-        return np.stack(columns, axis=1).astype(np.float64)
-
-    @property
-    def num_rows(self) -> int:
-        """Rows."""
-        return len(self.labels)
-
-    def take(self, rows: slice | IntArray) -> Series:
-        """Return some of the rows."""
-        chosen = np.arange(self.num_rows)[rows]
-        return Series(self.name, self.table.take(chosen), self.labels[chosen])
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What a method says of a series.
-
-    Attributes:
-        score: Higher is stranger, NaN where unscorable. Shape `(rows,)`.
-        flagged: Whether the method's own limit is exceeded. Shape `(rows,)`.
-        is_provisional: The method says that its data cannot carry the limit.
-    """
-
-    score: FloatArray
-    flagged: BoolArray
-    is_provisional: bool = False
-
-    @property
-    def ranking(self) -> FloatArray:
-        """The score with unscorable rows in the middle: neither normal nor strange."""
-        return np.nan_to_num(self.score, nan=float(np.nanmedian(self.score)))
-
-
-@dataclass(frozen=True)
-class Case:
-    """One fit, and the series that it is judged on."""
-
-    name: str
-    training: Series
-    tests: tuple[Series, ...]
-
-
-@dataclass(frozen=True)
-class Result:
-    """A case with what one method said of its series."""
-
-    case: Case
-    scored: tuple[Scored, ...]
-
-
-@dataclass(frozen=True)
-class Published:
-    """A figure that others have published under the protocol of a suite.
-
-    Attributes:
-        figure: What is measured, as the suite names it.
-        method: What it was measured of.
-        value: The figure.
-    """
-
-    figure: str
-    method: str
-    value: float
-
-
-@dataclass(frozen=True)
-class Suite:
-    """A labelled suite.
-
-    Attributes:
-        name: Name of its folder.
-        protocol: What trains, what is scored and what is measured, in a sentence.
-        read_cases: Cases of a folder.
-        measure: Figures of the results of all cases, of one method and one seed.
-        measure_case: Figures of one case, for tables of single series.
-        published: What others have measured.
-    """
-
-    name: str
-    protocol: str
-    read_cases: Callable[[Path], Iterator[Case]]
-    measure: Callable[[Sequence[Result]], Figures]
-    measure_case: Callable[[Result], Figures]
-    published: tuple[Published, ...] = ()
-
-
-def read_series(file: Path, *, label: str = LABEL, drop_nulls: bool = False) -> Series:
-    """Read a labelled file.
-
-    Args:
-        file: Parquet with `timestamp`, sensors and `label_*` columns.
-        label: The label to read.
-        drop_nulls: Leave out rows in which a sensor is missing.
-
-    Returns:
-        The series.
-
-    Raises:
-        ReadingsError: There is no such file.
-    """
-    if not file.is_file():
-        raise ReadingsError(
-            f"Cannot run a benchmark: expected '{file}', got no such file. "
-            "Give the folder of the labelled data with --data."
-        )
-    table = pq.read_table(file)
-    sensors = [
-        name for name in table.column_names if name != TIMESTAMP and not name.startswith("label_")
-    ]
-    labels = table[label].to_numpy().astype(np.int64)
-    series = Series(file.stem, table.select([TIMESTAMP, *sensors]), labels)
-    if not drop_nulls:
-        return series
-    return series.take(np.flatnonzero(~np.isnan(series.values).any(axis=1)))
-
 
 # --- TSB-AD-M and GECCO ---
 
 
 def _read_tsb(folder: Path) -> Iterator[Case]:
-    for file in _list_files(folder, "*_tr_*.parquet"):
+    for file in list_files(folder, "*_tr_*.parquet"):
         series = read_series(file)
         num_training = int(re.findall(r"_tr_(\d+)", file.stem)[0])
         yield Case(file.stem, series.take(slice(num_training)), (series,))
@@ -217,7 +87,7 @@ def _measure_rankings(results: Sequence[Result]) -> Figures:
 
 
 def _read_tep(folder: Path) -> Iterator[Case]:
-    faulty = [file for file in _list_files(folder, "d*_test.parquet") if file.stem != "d00_test"]
+    faulty = [file for file in list_files(folder, "d*_test.parquet") if file.stem != "d00_test"]
     tests = [folder / "d00_test.parquet", *faulty]
     yield Case("tep", read_series(folder / "d00_train.parquet"), tuple(map(read_series, tests)))
 
@@ -244,7 +114,7 @@ def _measure_tep(results: Sequence[Result]) -> Figures:
 
 
 def _read_skab(folder: Path) -> Iterator[Case]:
-    for file in _list_files(folder, "*_*.parquet"):
+    for file in list_files(folder, "*_*.parquet"):
         series = read_series(file)
         training = series.take(slice(SKAB_TRAINING_ROWS))
         yield Case(file.stem, training, (series.take(slice(SKAB_TRAINING_ROWS, None)),))
@@ -273,7 +143,7 @@ def _measure_skab(results: Sequence[Result]) -> Figures:
 
 
 def _read_wells(folder: Path) -> Iterator[Case]:
-    for file in _list_files(folder, "class*.parquet"):
+    for file in list_files(folder, "class*.parquet"):
         series = read_series(file, label=LABEL_CLASS)
         case = _cut_well(series)
         if case is not None:
@@ -336,16 +206,10 @@ def _measure_wells(results: Sequence[Result]) -> Figures:
 
 
 def _read_nab(folder: Path) -> Iterator[Case]:
-    for file in _list_files(folder, "*.parquet"):
+    for file in list_files(folder, "*.parquet"):
         series = read_series(file)
         num_training = round(0.15 * series.num_rows)
         yield Case(file.stem, series.take(slice(num_training)), (series,))
-
-
-def average(figures: Sequence[Figures]) -> Figures:
-    """Average each figure over those that have it."""
-    names = list(dict.fromkeys(name for one in figures for name in one))
-    return {name: float(np.mean([one[name] for one in figures if name in one])) for name in names}
 
 
 def _realise(flagged: BoolArray, scored: Scored) -> Figures:
@@ -357,23 +221,12 @@ def _realise(flagged: BoolArray, scored: Scored) -> Figures:
     return figures
 
 
-def _list_files(folder: Path, pattern: str) -> list[Path]:
-    files = sorted(folder.glob(pattern))
-    if not files:
-        raise ReadingsError(
-            f"Cannot run a benchmark: expected files '{pattern}' in '{folder}', got none. "
-            "Give the folder of the labelled data with --data."
-        )
-    return files
-
-
 TSB_AD_M = Suite(
     name="tsb_ad_m",
     protocol="The first N rows of each series train (N is in its name), the whole series is "
     "scored; mean VUS-PR (Liu and Paparrizos 2024).",
     read_cases=_read_tsb,
     measure=_measure_rankings,
-    measure_case=_measure_ranking,
     published=(
         Published("VUS-PR", "KMeansAD", 0.404),
         Published("VUS-PR", "CNN", 0.267),
@@ -385,7 +238,6 @@ GECCO = Suite(
     protocol="As TSB-AD-M takes it: rows with nulls dropped, 16,165 rows train, all are scored.",
     read_cases=_read_gecco,
     measure=_measure_rankings,
-    measure_case=_measure_ranking,
     published=(
         Published("VUS-PR", "PCA", 0.202),
         Published("VUS-PR", "LOF", 0.130),
@@ -398,7 +250,6 @@ TEP = Suite(
     "d00_test exceeds (Russell, Chiang and Braatz 2000), and at the method's own.",
     read_cases=_read_tep,
     measure=_measure_tep,
-    measure_case=lambda result: _measure_tep([result]),
 )
 SKAB = Suite(
     name="skab",
@@ -406,7 +257,6 @@ SKAB = Suite(
     "over all runs together (SKAB leaderboard).",
     read_cases=_read_skab,
     measure=_measure_skab,
-    measure_case=lambda result: _measure_skab([result]),
     published=(  # over all 34 runs of SKAB, of which the folder may hold fewer
         Published("F1", "Conv-AE", 0.78),
         Published("FAR", "Conv-AE", 0.136),
@@ -423,7 +273,6 @@ WELLS = Suite(
     "being flagged where most of its rows are (Vargas et al. 2019).",
     read_cases=_read_wells,
     measure=_measure_wells,
-    measure_case=_measure_well,
     published=(
         # over 36 instances, of which the folder may hold fewer
         Published("F1 (micro)", "isolation forest", 0.727),
@@ -435,7 +284,6 @@ NAB = Suite(
     protocol="The first 15 % of each series train, the whole series is scored.",
     read_cases=_read_nab,
     measure=_measure_rankings,
-    measure_case=_measure_ranking,
 )
 
 ALL_SUITES = (TSB_AD_M, GECCO, TEP, SKAB, WELLS, NAB)

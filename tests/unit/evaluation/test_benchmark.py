@@ -6,8 +6,8 @@ import pytest
 
 from vae_anomaly.config import DetectorConfig, ModelConfig
 from vae_anomaly.evaluation.benchmark import Summary, run_benchmark
+from vae_anomaly.evaluation.labelled import Case, Scored, Series, Suite
 from vae_anomaly.evaluation.methods import ALL_METHODS, Method, fit_detector
-from vae_anomaly.evaluation.suites import Case, Scored, Series, Suite
 
 BASELINES = [
     method for method in ALL_METHODS if not method.name.startswith(("vae-anomaly", "question"))
@@ -45,7 +45,6 @@ SUITE = Suite(
     protocol="",
     read_cases=read_cases,
     measure=lambda results: {"found": float(np.mean([count_found(r)["found"] for r in results]))},
-    measure_case=count_found,
 )
 
 

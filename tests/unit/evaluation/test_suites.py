@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vae_anomaly.errors import ReadingsError
+from vae_anomaly.evaluation.labelled import Result, Scored, average, read_series
 from vae_anomaly.evaluation.suites import (
     ALL_SUITES,
     GECCO,
@@ -15,10 +16,6 @@ from vae_anomaly.evaluation.suites import (
     TSB_AD_M,
     WELL_WINDOW,
     WELLS,
-    Result,
-    Scored,
-    average,
-    read_series,
 )
 
 NORMAL, TRANSIENT, STEADY = 0, 105, 5
@@ -82,7 +79,7 @@ def test_what_a_provisional_limit_realised_is_counted_apart(tmp_path):
     write(tmp_path / "007_MSL_id_6_Sensor_tr_300_1st_700.parquet", labels)
     (case,) = TSB_AD_M.read_cases(tmp_path)
     scored = Scored(np.zeros(900), np.zeros(900, dtype=bool), is_provisional=True)
-    figures = TSB_AD_M.measure_case(Result(case, (scored,)))
+    figures = TSB_AD_M.measure([Result(case, (scored,))])
     assert figures["provisional"] == 1.0
     assert "realised (1% asked)" not in figures
     assert figures["realised, provisional (1% asked)"] == 0.0
