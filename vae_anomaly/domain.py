@@ -27,6 +27,10 @@ LABEL_PREFIX = "label_"
 """Columns named so hold truth; they are never inputs."""
 
 
+SHIFT_PREFIX = "shift: "
+"""Before the sensor's name in the reason of a step that is anomalous for a small lasting shift."""
+
+
 class State(StrEnum):
     """What is said of one step; every row in gets exactly one of these out."""
 

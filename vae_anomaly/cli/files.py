@@ -294,7 +294,12 @@ def _count_states(scores: pa.Table) -> dict[str, int]:
 
 
 def _count_reasons(scores: pa.Table) -> dict[str, int]:
-    found = _count_values(scores["reason"])
+    import pyarrow.compute as pc
+
+    from vae_anomaly.domain import State
+
+    unscorable = scores.filter(pc.equal(scores["state"], State.UNSCORABLE.value))
+    found = _count_values(unscorable["reason"])
     return {reason: count for reason, count in sorted(found.items()) if reason}
 
 

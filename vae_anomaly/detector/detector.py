@@ -246,9 +246,11 @@ class Detector:
         """How far around a step the readings lie that its score depends on, exactly."""
         settings, period_s = self._record.config.threshold, self.contract.period_s
         return Reach(
-            window_steps=smoothing.memory_steps(settings.smoothing_steps)
-            + self._density.window
-            - 2,
+            window_steps=max(
+                smoothing.memory_steps(settings.smoothing_steps) + self._density.window - 1,
+                smoothing.memory_steps(settings.shift_steps) if settings.shift_steps else 0,
+            )
+            - 1,
             lookahead_steps=settings.latency_steps,
             level_us=memory_us(settings.adaptation_steps, period_s=period_s),
         )

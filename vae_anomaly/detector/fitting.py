@@ -10,14 +10,21 @@ from importlib.metadata import version
 import numpy as np
 
 from vae_anomaly.config import DetectorConfig, ModelConfig
+from vae_anomaly.detector.adaptation import Track
 from vae_anomaly.detector.alerts import AlertRules
 from vae_anomaly.detector.attribution import measure_attribution
 from vae_anomaly.detector.baseline import BaselineFit, compare_with_pca
 from vae_anomaly.detector.calibration import HeldOut, calibrate, require_held_out
+from vae_anomaly.detector.channels import ChannelLimits, combine, set_limits
 from vae_anomaly.detector.health import HeldOutFit, check_health
 from vae_anomaly.detector.record import FORMAT, DetectorRecord, TrainingFacts
-from vae_anomaly.detector.scoring import StepEnergy, score_steps
-from vae_anomaly.detector.smoothing import smooth
+from vae_anomaly.detector.scoring import (
+    ScoredSteps,
+    find_normal_level,
+    score_steps,
+    smooth_channels,
+)
+from vae_anomaly.detector.shift import AssetSteps, ShiftModel, fit_shift_model
 from vae_anomaly.domain import (
     BoolArray,
     Calibration,
@@ -126,7 +133,7 @@ def fit_detector(
         held_out_start=held_part.steps.segment_start,
         progress=_tell_share(progress, 0, num_fits),
     )
-    first = final = _fit_part(fit_part, config.model, options)
+    first = final = _fit_part(fit_part, config.model, options, config)
     if calibration is None:
         # of the same latent size, so that both networks have one shape and are compiled once
         settings = config.model.model_copy(update={"latent": first.fitted.latent})
@@ -134,9 +141,9 @@ def fit_detector(
             preset=config.preset, seed=seed, progress=_tell_share(progress, 1, num_fits)
         )
         whole = Part(training, _order(training, training.problems, config))
-        final = _fit_part(whole, settings, options)
+        final = _fit_part(whole, settings, options, config)
     judged = _without_new_movers(first.fitted.density, final.fitted.density.roles)
-    held = _score_held_out(held_part, judged, config)
+    held = _score_held_out(held_part, judged, first.shift_model, config)
     still = first.fitted.density.score(held_part.values, held_part.steps.segment_start)
     outcome = _Outcome(first, final, held_part, held, still, config)
     return FittedDetector(final.fitted.density, _make_record(outcome, seed=seed))
@@ -221,6 +228,7 @@ class _FittedPart:
     part: Part
     profiles: tuple[SensorProfile, ...]
     fitted: FittedDensity
+    shift_model: ShiftModel | None
 
 
 @dataclass(frozen=True)
@@ -239,12 +247,14 @@ class _Outcome:
     first: _FittedPart
     final: _FittedPart
     held_part: Part
-    held: StepEnergy
+    held: ScoredSteps
     still: StepScores
     config: DetectorConfig
 
 
-def _fit_part(part: Part, settings: ModelConfig, options: FitOptions) -> _FittedPart:
+def _fit_part(
+    part: Part, settings: ModelConfig, options: FitOptions, config: DetectorConfig
+) -> _FittedPart:
     profiles = profile_sensors(
         part.values,
         sensors=part.checked.contract.sensors,
@@ -253,7 +263,27 @@ def _fit_part(part: Part, settings: ModelConfig, options: FitOptions) -> _Fitted
     fitted = fit_density(
         part.values, part.steps.segment_start, profiles, settings=settings, options=options
     )
-    return _FittedPart(part, profiles, fitted)
+    return _FittedPart(part, profiles, fitted, _fit_shift_model(part, fitted, config))
+
+
+def _fit_shift_model(
+    part: Part, fitted: FittedDensity, config: DetectorConfig
+) -> ShiftModel | None:
+    span = config.threshold.shift_steps
+    if not span:
+        return None
+    steps = part.steps
+    track = Track(
+        part.timestamps,
+        steps.asset_codes,
+        part.checked.contract.period_s,
+        config.threshold.adaptation_steps,
+    )
+    values = part.values[:, list(fitted.density.roles.modelled)]
+    names = part.checked.readings.asset_names
+    return fit_shift_model(
+        AssetSteps(values, steps.segment_start, track, names), latent=fitted.latent, span=span
+    )
 
 
 def _tell_share(
@@ -284,29 +314,22 @@ def _without_new_movers(density: Density, final: SensorRoles) -> Density:
     )
 
 
-def _score_held_out(held_part: Part, density: Density, config: DetectorConfig) -> StepEnergy:
+def _score_held_out(
+    held_part: Part, density: Density, shift_model: ShiftModel | None, config: DetectorConfig
+) -> ScoredSteps:
     """Score held-out steps as they are scored in use: after the steps that came before them."""
     checked, mine = held_part.checked, held_part.steps
     steps = _order(checked, checked.problems, config)
-    scored = score_steps(
-        checked.readings,
-        steps,
-        density,
-        settings=config.threshold,
-        period_s=checked.contract.period_s,
-    )
-    chosen = np.isin(steps.rows, mine.rows)
-    return StepEnergy(
-        mine, scored.scores.take(chosen), scored.energy[chosen], scored.reason[chosen]
-    )
+    scored = score_steps(checked, steps, density, shift_model, settings=config.threshold)
+    return scored.take(mine, np.isin(steps.rows, mine.rows))
 
 
 def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
     first, final, config = outcome.first, outcome.final, outcome.config
     held_part, held = outcome.held_part, outcome.held
     scorable = ~np.isnan(held.energy)
-    normal_level = float(np.median(held.energy[scorable])) if scorable.any() else 0.0
-    calibrations = _calibrate_assets(held_part, held, config, normal_level=normal_level)
+    normal_level = find_normal_level(held.energy)
+    limits, calibrations = _calibrate_assets(held_part, held, config, normal_level=normal_level)
     modelled = list(first.fitted.density.roles.modelled)
     still = outcome.still  # PCA does not follow a drift, so neither does what it is compared with
     baseline = compare_with_pca(
@@ -327,8 +350,12 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
             if scorable.any()
             else [0.0] * len(final.profiles)
         ),
+        shift_model=final.shift_model,
+        limits=limits,
         calibrations=calibrations,
-        fallback=min(calibrations, key=lambda asset: calibrations[asset].threshold),
+        fallback=min(
+            calibrations, key=lambda asset: calibrations[asset].threshold * limits[asset].energy
+        ),
         health=_judge(outcome, baseline),
         baseline={
             "pca_nll_nats": baseline.pca_nll,
@@ -362,27 +389,28 @@ def _list_facts(outcome: _Outcome, *, seed: int) -> TrainingFacts:
 
 
 def _calibrate_assets(
-    part: Part, held: StepEnergy, config: DetectorConfig, *, normal_level: float
-) -> dict[str, Calibration]:
-    score = smooth(
-        held.energy,
-        part.steps.segment_start,
-        span=config.threshold.smoothing_steps,
-        normal_level=normal_level,
-        latency_steps=config.threshold.latency_steps,
-    )
+    part: Part, held: ScoredSteps, config: DetectorConfig, *, normal_level: float
+) -> tuple[dict[str, ChannelLimits], dict[str, Calibration]]:
+    settings = config.threshold
+    energy, shift = smooth_channels(held, settings=settings, normal_level=normal_level)
     rules = make_alert_rules(config, part.checked.contract.period_s)
-    calibrations = {}
+    limits, calibrations = {}, {}
     for asset in part.count_steps():
-        mine = part.rows_of(asset) & ~np.isnan(score)
+        mine = part.rows_of(asset) & ~np.isnan(energy)
+        score = np.empty(0)
+        if mine.any():
+            limits[asset] = set_limits(
+                energy[mine], shift[mine], false_alarm_rate=settings.false_alarm_rate
+            )
+            score, _ = combine(energy[mine], shift[mine], [limits[asset]])
         calibrations[asset] = calibrate(
-            HeldOut(asset, part.timestamps[mine], score[mine]),
+            HeldOut(asset, part.timestamps[mine], score),
             rules=rules,
-            budget_per_week=config.threshold.alert_budget_per_week,
-            false_alarm_rate=config.threshold.false_alarm_rate,
-            provisional=config.threshold.provisional,
+            budget_per_week=settings.alert_budget_per_week,
+            false_alarm_rate=settings.false_alarm_rate,
+            provisional=settings.provisional,
         )
-    return calibrations
+    return limits, calibrations
 
 
 def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vae_anomaly.config import DetectorConfig, parse_record
+from vae_anomaly.detector.channels import ChannelLimits
+from vae_anomaly.detector.shift import ShiftModel
 from vae_anomaly.domain import (
     Calibration,
     Contract,
@@ -18,7 +20,7 @@ from vae_anomaly.domain import (
 from vae_anomaly.errors import DetectorError
 from vae_anomaly.model.density import SensorRoles
 
-FORMAT = 2
+FORMAT = 3
 """Version of the saved form; raised when an older reader could misread it."""
 
 
@@ -63,9 +65,11 @@ class DetectorRecord:
         roles: How each sensor is scored.
         normal_level: Median energy of held-out normal steps; stands in for missing steps.
         normal_contribution: Mean contribution of each sensor on held-out normal steps, nats.
+        shift_model: What a shifted sensor is, or None where none is looked for.
+        limits: Limits of both channels per asset; the score is in multiples of them.
         calibrations: Threshold per asset.
-        fallback: Asset whose calibration serves those that were not calibrated: the one with
-            the lowest threshold, as a fault unseen costs more than an alarm too many.
+        fallback: Asset whose limits and threshold serve those that were not calibrated: the one
+            that flags first, as a fault unseen costs more than an alarm too many.
         health: Health figures.
         baseline: Held-out NLL of the VAE and of PCA, in nats per row.
         curves: Training curves.
@@ -80,6 +84,8 @@ class DetectorRecord:
     roles: SensorRoles
     normal_level: float
     normal_contribution: tuple[float, ...]
+    shift_model: ShiftModel | None
+    limits: dict[str, ChannelLimits]
     calibrations: dict[str, Calibration]
     fallback: str
     health: tuple[HealthCheck, ...]
@@ -91,6 +97,10 @@ class DetectorRecord:
     def calibration_of(self, asset: str) -> Calibration:
         """Return the calibration of an asset, or the fallback for an unknown one."""
         return self.calibrations.get(asset, self.calibrations[self.fallback])
+
+    def limits_of(self, asset: str) -> ChannelLimits:
+        """Return the limits of an asset, or the fallback's for an unknown one."""
+        return self.limits.get(asset, self.limits[self.fallback])
 
 
 def write_record(record: DetectorRecord) -> str:
@@ -139,6 +149,14 @@ def read_record(text: str, *, origin: str) -> DetectorRecord:
 def _check_consistent(record: DetectorRecord) -> None:
     if record.fallback not in record.calibrations:
         raise ValueError(f"expected a calibration of fallback '{record.fallback}', got none")
+    if record.limits.keys() != record.calibrations.keys():
+        raise ValueError("expected limits for each calibrated asset, got others")
+    shift = record.shift_model
+    if shift is not None and len(shift.spread) != len(record.roles.modelled):
+        raise ValueError(
+            f"expected {len(record.roles.modelled)} sensors in the shift model, "
+            f"got {len(shift.spread)}"
+        )
     num_sensors, roles = len(record.contract.sensors), record.roles
     given = sorted((*roles.modelled, *roles.constant, *roles.empty))
     if given != list(range(num_sensors)) or len(roles.constant) != len(roles.constant_values):

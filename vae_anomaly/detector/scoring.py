@@ -8,14 +8,17 @@ import numpy as np
 
 from vae_anomaly.config import ThresholdConfig
 from vae_anomaly.detector.adaptation import Track, adapt
+from vae_anomaly.detector.channels import combine
 from vae_anomaly.detector.record import DetectorRecord
-from vae_anomaly.detector.smoothing import smooth
+from vae_anomaly.detector.shift import AssetSteps, ShiftModel, find_shifts
+from vae_anomaly.detector.smoothing import average_ahead, smooth
 from vae_anomaly.domain import (
+    SHIFT_PREFIX,
+    BoolArray,
     CheckedReadings,
     FloatArray,
     IntArray,
     Problem,
-    Readings,
     State,
     TextArray,
 )
@@ -34,7 +37,7 @@ NOT_FINITE = "not_finite"
 
 
 @dataclass(frozen=True)
-class StepEnergy:
+class ScoredSteps:
     """Scored steps before a threshold.
 
     Attributes:
@@ -42,13 +45,28 @@ class StepEnergy:
         scores: What the density says of them.
         energy: Half the squared standardised residuals, summed over the sensors and scaled up
             for missing ones; NaN where unscorable. Shape `(steps,)`.
+        shift: -log p of the most shifted sensor. Shape `(steps,)`.
+        shift_sensor: Which sensor that is, by its position in the contract. Shape `(steps,)`.
         reason: "" or why a step is unscorable. Shape `(steps,)`.
     """
 
     steps: Steps
     scores: StepScores
     energy: FloatArray
+    shift: FloatArray
+    shift_sensor: IntArray
     reason: TextArray
+
+    def take(self, steps: Steps, chosen: BoolArray) -> ScoredSteps:
+        """Return some of the steps."""
+        return ScoredSteps(
+            steps,
+            self.scores.take(chosen),
+            self.energy[chosen],
+            self.shift[chosen],
+            self.shift_sensor[chosen],
+            self.reason[chosen],
+        )
 
 
 @dataclass(frozen=True)
@@ -57,10 +75,11 @@ class RowScores:
 
     Attributes:
         nll: Nats. Shape `(rows,)`.
-        score: Smoothed energy; higher is stranger. Shape `(rows,)`.
+        score: Multiples of what is normal; higher is stranger. Shape `(rows,)`.
         threshold: Limit of `score`. Shape `(rows,)`.
         state: `State` values. Shape `(rows,)`.
-        reason: "" or why the row is unscorable. Shape `(rows,)`.
+        reason: Why the row is unscorable, or what is shifted where that makes it anomalous,
+            else "". Shape `(rows,)`.
         kl: Nats. Shape `(rows,)`.
         contribution: Nats per sensor. Shape `(rows, sensors)`.
         mean: Expected values, raw units. Shape `(rows, sensors)`.
@@ -79,28 +98,32 @@ class RowScores:
 
 
 def score_steps(
-    readings: Readings,
+    checked: CheckedReadings,
     steps: Steps,
     density: Density,
+    shift_model: ShiftModel | None,
     *,
     settings: ThresholdConfig,
-    period_s: float,
-) -> StepEnergy:
+) -> ScoredSteps:
     """Score ordered steps.
 
     Args:
-        readings: The readings.
+        checked: The readings.
         steps: Their usable rows in order of asset and time.
         density: The fitted density.
+        shift_model: What a shifted sensor is, or None to look for none.
         settings: How slowly a level may drift, and which share of its sensors a step needs.
-        period_s: Seconds between ticks.
 
     Returns:
-        Scores and energies per step.
+        What both channels say of each step.
     """
+    readings = checked.readings
     values = readings.values[steps.rows]
     track = Track(
-        readings.timestamps[steps.rows], steps.asset_codes, period_s, settings.adaptation_steps
+        readings.timestamps[steps.rows],
+        steps.asset_codes,
+        checked.contract.period_s,
+        settings.adaptation_steps,
     )
     scores = density.score(values, steps.segment_start)
     scores = adapt(scores, values, track, modelled=density.roles.modelled)
@@ -109,7 +132,42 @@ def score_steps(
     energy = scores.energy.sum(axis=1) * (num_scored / np.maximum(scores.num_observed, 1))
     finite = np.isfinite(energy) & np.isfinite(scores.nll)
     reason = np.where(enough, np.where(finite, "", NOT_FINITE), TOO_FEW_SENSORS).astype(object)
-    return StepEnergy(steps, scores, np.where(enough & finite, energy, np.nan), reason)
+    energy = np.where(enough & finite, energy, np.nan)
+    modelled = list(density.roles.modelled)
+    shift, shift_sensor = np.zeros(steps.num_steps), np.zeros(steps.num_steps, dtype=np.int64)
+    if shift_model is not None:
+        mine = AssetSteps(values[:, modelled], steps.segment_start, track, readings.asset_names)
+        shifts = find_shifts(shift_model, mine)
+        shift, shift_sensor = shifts.nats, np.array(modelled)[shifts.channel]
+    return ScoredSteps(steps, scores, energy, shift, shift_sensor, reason)
+
+
+def smooth_channels(
+    scored: ScoredSteps, *, settings: ThresholdConfig, normal_level: float
+) -> tuple[FloatArray, FloatArray]:
+    """Average the energy over neighbouring steps, and both channels over those to wait for.
+
+    Args:
+        scored: Scored steps.
+        settings: Span and latency.
+        normal_level: Energy of a normal step.
+
+    Returns:
+        Energy and -log p of the most shifted sensor, NaN where unscorable, each `(steps,)`.
+    """
+    start, span = scored.steps.segment_start, settings.smoothing_steps
+    latency_steps = settings.latency_steps
+    energy = smooth(
+        scored.energy, start, span=span, normal_level=normal_level, latency_steps=latency_steps
+    )
+    shift = average_ahead(scored.shift, start, span=span, latency_steps=latency_steps)
+    return energy, np.where(np.isnan(energy), np.nan, shift)
+
+
+def find_normal_level(energy: FloatArray) -> float:
+    """Return the median energy of normal steps, 0 where none could be scored."""
+    scorable = ~np.isnan(energy)
+    return float(np.median(energy[scorable])) if scorable.any() else 0.0
 
 
 def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecord) -> RowScores:
@@ -118,7 +176,7 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
     Args:
         checked: The readings, with a problem or none per row.
         density: The fitted density.
-        record: Settings and thresholds.
+        record: Settings, limits and thresholds.
 
     Returns:
         One entry per row: `ok + anomalous + unscorable = rows`, always.
@@ -126,7 +184,7 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
     Raises:
         ContractError: The rows are far sparser than those the detector was fitted on.
     """
-    readings, settings = checked.readings, record.config.threshold
+    readings = checked.readings
     steps = order_steps(
         readings,
         checked.problems,
@@ -135,19 +193,26 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
     )
     _require_period(steps, record)
     scored = score_steps(
-        readings, steps, density, settings=settings, period_s=record.contract.period_s
+        checked,
+        steps,
+        density,
+        record.shift_model,
+        settings=record.config.threshold,
     )
-    score = smooth(
-        scored.energy,
-        steps.segment_start,
-        span=settings.smoothing_steps,
-        normal_level=record.normal_level,
-        latency_steps=settings.latency_steps,
+    energy, shift = smooth_channels(
+        scored, settings=record.config.threshold, normal_level=record.normal_level
     )
-    limits = [record.calibration_of(name).threshold for name in readings.asset_names]
-    threshold = np.array(limits)[steps.asset_codes] if limits else np.empty(0)
+    codes = steps.asset_codes
+    limits = [record.limits_of(name) for name in readings.asset_names]
+    thresholds = [record.calibration_of(name).threshold for name in readings.asset_names]
+    score, is_shift = combine(energy, shift, limits, codes)
+    threshold = np.array(thresholds)[codes]
+    flagged = score > threshold
+    names = np.array([SHIFT_PREFIX + name for name in checked.contract.sensor_names], dtype=object)
+    reason = scored.reason.copy()
+    reason[flagged & is_shift] = names[scored.shift_sensor[flagged & is_shift]]
     at = _find_steps(checked, steps)
-    return _spread(scored, score, threshold, at, checked.problems)
+    return _spread(scored, score, threshold, at, checked.problems, reason)
 
 
 def _require_period(steps: Steps, record: DetectorRecord) -> None:
@@ -169,7 +234,12 @@ def _require_period(steps: Steps, record: DetectorRecord) -> None:
 
 
 def _spread(
-    scored: StepEnergy, score: FloatArray, threshold: FloatArray, at: IntArray, problems: TextArray
+    scored: ScoredSteps,
+    score: FloatArray,
+    threshold: FloatArray,
+    at: IntArray,
+    problems: TextArray,
+    step_reason: TextArray,
 ) -> RowScores:
     """Spread step values over rows; `at` is the step of each row, or -1."""
     known = at >= 0
@@ -182,7 +252,7 @@ def _spread(
     scorable = np.zeros(len(at), dtype=bool)
     scorable[known] = ~np.isnan(score[at[known]])
     reason = np.where(known, "", problems).astype(object)
-    reason[known] = scored.reason[at[known]]
+    reason[known] = step_reason[at[known]]
     row_score, row_threshold = pick(score), pick(threshold)
     state = np.full(len(at), State.UNSCORABLE.value, dtype=object)
     state[scorable] = State.OK.value

@@ -12,6 +12,7 @@ from vae_anomaly.detector.scoring import RowScores
 from vae_anomaly.domain import (
     DEFAULT_ASSET,
     NO_TIME,
+    SHIFT_PREFIX,
     CheckedReadings,
     Contract,
     FloatArray,
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TIME_ZONE = "UTC"
+
+LEAST_EXCESS = 1.0
+"""Nats of blame that a shifted sensor gets at least: its shift may be too small to show in the
+density of a single step."""
 
 
 def make_score_table(checked: CheckedReadings, rows: RowScores) -> pa.Table:
@@ -74,7 +79,7 @@ def read_traces(
     score = scores["score"].to_numpy()
     struct = scores["contribution"].combine_chunks()
     shares = [struct.field(name).to_numpy(zero_copy_only=False) for name in contract.sensor_names]
-    excess = np.stack(shares, axis=1) - normal
+    excess = _blame_shifted(np.stack(shares, axis=1) - normal, scores["reason"], contract)
     assets = np.full(len(times), DEFAULT_ASSET, dtype=object)
     if contract.asset in scores.column_names:
         assets = scores[contract.asset].to_numpy()
@@ -83,6 +88,20 @@ def read_traces(
         _, first = np.unique(times[mine], return_index=True)
         rows = mine[first]
         yield asset, ScoreTrace(times[rows], score[rows], excess[rows])
+
+
+def _blame_shifted(excess: FloatArray, reasons: pa.ChunkedArray, contract: Contract) -> FloatArray:
+    """Give steps that are anomalous for a shift to the sensor that is shifted, and to no other."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = [SHIFT_PREFIX + name for name in contract.sensor_names]
+    sensor = pc.index_in(reasons.cast("string"), value_set=pa.array(names, pa.string())).to_numpy()
+    shifted = np.flatnonzero(np.isfinite(sensor))
+    total = np.maximum(np.nan_to_num(excess[shifted]), 0.0).sum(axis=1)
+    excess[shifted] = 0.0
+    excess[shifted, sensor[shifted].astype(np.int64)] = np.maximum(total, LEAST_EXCESS)
+    return excess
 
 
 def make_time_column(readings: Readings) -> pa.Array:
