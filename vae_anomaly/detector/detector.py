@@ -106,7 +106,7 @@ class Detector:
                 purpose="calibrate a detector",
             )
         fitted = fit_detector(training, held_out, config=config, seed=seed, progress=progress)
-        return cls._from_fitted(fitted, held_out or training)
+        return cls.from_fitted(fitted, held_out or training)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -256,7 +256,16 @@ class Detector:
         )
 
     @classmethod
-    def _from_fitted(cls, fitted: FittedDetector, source: CheckedReadings) -> Self:
+    def from_fitted(cls, fitted: FittedDetector, source: CheckedReadings) -> Self:
+        """Make a detector of its fitted parts.
+
+        Args:
+            fitted: The parts.
+            source: Readings to take the golden rows from.
+
+        Returns:
+            The detector.
+        """
         draft = cls(fitted.density, fitted.record, None)
         return cls(fitted.density, fitted.record, make_golden(source, draft.score))
 

@@ -122,6 +122,34 @@ def fit_detector(
         TrainingError: Too few rows, or no sensor moves.
         CalibrationError: Too few held-out steps for what is asked.
     """
+    networks = fit_networks(training, calibration, config=config, seed=seed, progress=progress)
+    return judge_networks(networks, config=config, seed=seed)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is fitted, before a threshold is set.
+
+    Attributes:
+        first: Fitted without the held-out steps; it is judged on them.
+        final: What the detector scores with.
+        held_part: The held-out steps.
+    """
+
+    first: _FittedPart
+    final: _FittedPart
+    held_part: Part
+
+
+def fit_networks(
+    training: CheckedReadings,
+    calibration: CheckedReadings | None,
+    *,
+    config: DetectorConfig,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Networks:
+    """Fit what scores and what is judged; see `fit_detector`."""
     fit_part, held_part = _split(training, calibration, config)
     rules = make_alert_rules(config, training.contract.period_s)
     _require_steps(fit_part, held_part, rules, config)
@@ -142,11 +170,26 @@ def fit_detector(
         )
         whole = Part(training, _order(training, training.problems, config))
         final = _fit_part(whole, settings, options, config)
-    judged = _without_new_movers(first.fitted.density, final.fitted.density.roles)
+    return Networks(first, final, held_part)
+
+
+def judge_networks(networks: Networks, *, config: DetectorConfig, seed: int) -> FittedDetector:
+    """Set limits and thresholds, and judge the health of what was fitted.
+
+    Args:
+        networks: What was fitted, under settings that differ in `latency` at most.
+        config: All settings.
+        seed: Seed of the fit.
+
+    Returns:
+        The detector's parts.
+    """
+    first, held_part = networks.first, networks.held_part
+    judged = _without_new_movers(first.fitted.density, networks.final.fitted.density.roles)
     held = _score_held_out(held_part, judged, first.shift_model, config)
     still = first.fitted.density.score(held_part.values, held_part.steps.segment_start)
-    outcome = _Outcome(first, final, held_part, held, still, config)
-    return FittedDetector(final.fitted.density, _make_record(outcome, seed=seed))
+    outcome = _Outcome(first, networks.final, held_part, held, still, config)
+    return FittedDetector(networks.final.fitted.density, _make_record(outcome, seed=seed))
 
 
 def make_alert_rules(config: DetectorConfig, period_s: float) -> AlertRules:
