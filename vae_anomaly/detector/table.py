@@ -16,6 +16,7 @@ from vae_anomaly.domain import (
     Contract,
     FloatArray,
     Readings,
+    Texts,
 )
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ def make_score_table(checked: CheckedReadings, rows: RowScores) -> pa.Table:
         "nll": _nullable(rows.nll),
         "score": _nullable(rows.score),
         "threshold": _nullable(rows.threshold),
-        "state": pa.array(rows.state, pa.string()),
-        "reason": pa.array(rows.reason, pa.string()),
+        "state": _make_texts(rows.state),
+        "reason": _make_texts(rows.reason),
         "kl": _nullable(rows.kl),
         "contribution": pa.StructArray.from_arrays(shares, names=list(contract.sensor_names)),
     }
@@ -106,4 +107,11 @@ def make_asset_column(readings: Readings) -> pa.Array:
 def _nullable(values: FloatArray) -> pa.Array:
     import pyarrow as pa
 
-    return pa.array(values, pa.float64(), mask=np.isnan(values))
+    missing = np.isnan(values)
+    return pa.array(values, pa.float64(), mask=missing if missing.any() else None)
+
+
+def _make_texts(texts: Texts) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(texts.names, pa.string()).take(pa.array(texts.codes))
