@@ -227,13 +227,20 @@ class CheckedReadings:
         contract: The contract they were read under.
         readings: All rows as they came, cleaned: infinities and sentinels are NaN.
         row_problems: A `Problem` per row, the empty text where the row is usable.
-        count: Counts what `quality` says; that takes as long as reading, so it waits to be asked.
+        note: Finds `notes`.
+        count: Counts what `quality` says. Both take as long as reading, so they wait to be asked.
     """
 
     contract: Contract
     readings: Readings
     row_problems: Texts
+    note: Callable[[], tuple[str, ...]]
     count: Callable[[], Quality]
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know about the readings."""
+        return self.note()
 
     @cached_property
     def quality(self) -> Quality:

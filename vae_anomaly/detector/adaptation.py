@@ -82,18 +82,25 @@ def adapt(
     level = find_level(residual, track)
     if not level.any():
         return scores
-    mean, contribution, energy = (
-        array.copy(order="F") for array in (scores.mean, scores.contribution, scores.energy)
-    )
+    mean, contribution, energy = (np.empty(values.shape, order="F") for _ in range(3))
+    others = sorted({*range(values.shape[1])} - set(modelled))
+    for moved, still in (
+        (mean, scores.mean),
+        (contribution, scores.contribution),
+        (energy, scores.energy),
+    ):
+        moved[:, others] = still[:, others]
 
     def move(rows: slice) -> None:
         for k, sensor in enumerate(modelled):
-            moved = residual[rows, k] - level[rows, k]
-            moved *= 0.5 * moved
-            moved[np.isnan(moved)] = 0.0
-            contribution[rows, sensor] += moved - energy[rows, sensor]
-            energy[rows, sensor] = moved
-            mean[rows, sensor] += level[rows, k] * scores.sigma[rows, sensor]
+            mine, before = energy[rows, sensor], scores.energy[rows, sensor]
+            np.subtract(residual[rows, k], level[rows, k], out=mine)
+            np.multiply(mine, 0.5 * mine, out=mine)
+            mine[np.isnan(mine)] = 0.0
+            change = mine - before
+            np.add(scores.contribution[rows, sensor], change, out=contribution[rows, sensor])
+            np.multiply(level[rows, k], scores.sigma[rows, sensor], out=change)
+            np.add(scores.mean[rows, sensor], change, out=mean[rows, sensor])
 
     run_chunks(move, len(values), ROWS_PER_CHUNK)
     return replace(scores, mean=mean, contribution=contribution, energy=energy)
@@ -159,9 +166,13 @@ def find_level(residual: FloatArray, track: Track) -> FloatArray:
     first = np.flatnonzero(np.insert(changes, 0, True))
     lengths = np.diff(first, append=len(clock))
     means = np.empty((len(first), residual.shape[1]))
-    for sensor in range(residual.shape[1]):
+
+    def average(sensors: slice) -> None:
+        sensor = sensors.start
         cut = np.clip(residual[:, sensor], -MAX_RESIDUAL, MAX_RESIDUAL)
         means[:, sensor] = _average(cut, first, lengths)
+
+    run_chunks(average, residual.shape[1], 1)
     for blocks in _split_assets(track.asset_codes[first]):
         lately = _median_before(means[blocks], clock[first[blocks]])
         rows = slice(first[blocks.start], first[blocks.stop - 1] + lengths[blocks.stop - 1])

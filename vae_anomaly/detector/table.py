@@ -15,9 +15,11 @@ from vae_anomaly.domain import (
     CheckedReadings,
     Contract,
     FloatArray,
+    IntArray,
     Readings,
     Texts,
 )
+from vae_anomaly.readings.rows import take_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,16 +76,29 @@ def read_traces(
     times = scores[contract.timestamp].cast("int64").to_numpy()
     score = scores["score"].to_numpy()
     struct = scores["contribution"].combine_chunks()
-    shares = [struct.field(name).to_numpy(zero_copy_only=False) for name in contract.sensor_names]
-    excess = np.stack(shares, axis=1) - normal
-    assets = np.full(len(times), DEFAULT_ASSET, dtype=object)
-    if contract.asset in scores.column_names:
-        assets = scores[contract.asset].to_numpy()
-    for asset in sorted(set(assets)):
-        mine = np.flatnonzero(assets == asset)
-        _, first = np.unique(times[mine], return_index=True)
-        rows = mine[first]
-        yield asset, ScoreTrace(times[rows], score[rows], excess[rows])
+    excess = np.empty((len(times), len(normal)), order="F")
+    for k, name in enumerate(contract.sensor_names):
+        share = struct.field(name).to_numpy(zero_copy_only=False)
+        np.subtract(share, normal[k], out=excess[:, k])
+    for asset, mine in _rows_of_assets(scores, contract.asset):
+        rows = mine
+        if not np.all(np.diff(times[mine]) > 0):
+            _, first = np.unique(times[mine], return_index=True)
+            rows = mine[first]
+        yield (
+            asset,
+            ScoreTrace(take_rows(times, rows), take_rows(score, rows), take_rows(excess, rows)),
+        )
+
+
+def _rows_of_assets(scores: pa.Table, column: str | None) -> Iterator[tuple[str, IntArray]]:
+    """Give the rows of each asset, by name."""
+    if scores.num_rows and column not in scores.column_names:
+        yield DEFAULT_ASSET, np.arange(scores.num_rows)
+    elif scores.num_rows:
+        assets = scores[column].to_numpy()
+        for asset in sorted(set(assets)):
+            yield asset, np.flatnonzero(assets == asset)
 
 
 def make_time_column(readings: Readings) -> pa.Array:

@@ -18,7 +18,6 @@ from vae_anomaly.domain import (
     Problem,
     Quality,
     Readings,
-    SensorKind,
     Texts,
 )
 from vae_anomaly.errors import ContractError, ReadingsError
@@ -41,6 +40,7 @@ from vae_anomaly.readings.rows import (
     is_range,
     measure_steps,
     sort_rows,
+    take_rows,
 )
 from vae_anomaly.readings.source import RawPart, RawSource, name_parts, open_source
 
@@ -108,6 +108,7 @@ def check_readings(
         contract=layout,
         readings=loaded.readings,
         row_problems=problems,
+        note=partial(_note, loaded.readings, problems, layout, notes=notes),
         count=partial(_count, loaded, problems, layout, gap_steps=config.gap_steps, notes=notes),
     )
 
@@ -191,6 +192,21 @@ def _note_parts(
     return tuple(notes)
 
 
+def _note(
+    readings: Readings, problems: Texts, contract: Contract, *, notes: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the notes so far, and those on the period and on sensors without any value."""
+    usable = _find_usable(readings, problems)
+    values = take_rows(readings.values, usable)
+    empty = [
+        sensor
+        for k, sensor in enumerate(contract.sensor_names)
+        if len(values) == 0 or np.isnan(values[:, k]).all()
+    ]
+    found = (*notes, *_note_period(find_steps(readings, usable), contract.period_s))
+    return (*found, f"sensors without any value: {list_names(empty)}") if empty else found
+
+
 def _note_period(steps: IntArray, period_s: float) -> tuple[str, ...]:
     if steps.size == 0:
         return ()
@@ -212,9 +228,9 @@ def _count(
     usable = _find_usable(readings, problems)
     counts = _count_problems(problems)
     num_duplicates = counts.get(Problem.DUPLICATE.value, 0)
-    between = find_steps(readings, usable)
-    steps = measure_steps(between, period_s=contract.period_s, gap_steps=gap_steps)
-    notes = (*notes, *_note_period(between, contract.period_s))
+    steps = measure_steps(
+        find_steps(readings, usable), period_s=contract.period_s, gap_steps=gap_steps
+    )
     usable_readings = _take(readings, usable)
     sensors = profile_sensors(
         usable_readings.values,
@@ -223,9 +239,6 @@ def _count(
         num_infinite=loaded.num_infinite,
         num_sentinel=loaded.num_sentinel,
     )
-    empty = [sensor.name for sensor in sensors if sensor.kind is SensorKind.EMPTY]
-    if empty:
-        notes = (*notes, f"sensors without any value: {list_names(empty)}")
     times = usable_readings.timestamps
     return Quality(
         num_rows=readings.num_rows,
@@ -242,7 +255,7 @@ def _count(
         last_us=int(times.max()) if times.size else NO_TIME,
         num_assets=int(np.count_nonzero(np.bincount(usable_readings.asset_codes))),
         sensors=sensors,
-        notes=notes,
+        notes=_note(readings, problems, contract, notes=notes),
     )
 
 
