@@ -35,6 +35,9 @@ IR_VERSION = 8
 LEAKY_SLOPE = 0.2
 """The slope that `keras.activations.leaky_relu` has by default."""
 
+ROWS_PER_LINE = 16
+"""Windows come in multiples of this, as chunks are."""
+
 OUTPUTS = ("contribution", "kl", "mean", "sigma")
 
 
@@ -46,8 +49,9 @@ def export_onnx(vae: VAE) -> bytes:
 
     Returns:
         The model. Inputs: `windows`, float64, anything finite where missing, and `observed`,
-        float32, 1 where observed, each `(rows, window, channels)`. Outputs: as
-        `VAE.score_observed`, but for the latent mean.
+        float32, 1 where observed, each `(rows, window, channels)`, with `rows` a multiple of
+        `ROWS_PER_LINE`. Outputs: as `VAE.score_observed`, but for the latent mean, and with a
+        contribution that means nothing where the value is missing.
     """
     content: bytes = _ScoreGraph(vae).make().SerializeToString()
     return content
@@ -65,30 +69,41 @@ class _ScoreGraph:
         self.num_names = 0
 
     def make(self) -> Any:
-        vae, loc, scale = self.vae, *self._affine()
-        exact = self._node("Div", self._node("Sub", "windows", loc), scale)
+        vae, affine = self.vae, self.vae.affine
+        loc, scale, spread, log_scale = (
+            self._per_channel(numbers)
+            for numbers in (
+                _numbers(affine.loc),
+                _numbers(affine.scale),
+                np.abs(_numbers(affine.scale)),
+                _numbers(affine.log_scale) + HALF_LOG_TWO_PI,
+            )
+        )
+        exact = self._node("Div", self._node("Sub", self._wide("windows"), loc), scale)
         scaled = self._clip(
             self._flatten(self._to_float32(exact)), -MAX_SCALED, MAX_SCALED, number=np.float32
         )
         filled, first_hidden = self._fill_where_missing(scaled)
         latent_mean, latent_sigma = self._encode(filled, first_hidden)
         scaled_mean, scaled_sigma = self._decode(latent_mean, last_only=True)
+        scaled_mean, scaled_sigma = self._wide(scaled_mean), self._wide(scaled_sigma)
         mean = self._node("Add", loc, self._node("Mul", scale, self._to_float64(scaled_mean)))
-        sigma = self._node(
-            "Mul", self._weight(np.abs(_numbers(vae.affine.scale))), self._to_float64(scaled_sigma)
-        )
-        residual = self._node("Div", self._node("Sub", self._last("windows"), mean), sigma)
-        log_sigma = self._plus(
-            self._to_float64(self._node("Log", scaled_sigma)),
-            _numbers(vae.affine.log_scale) + HALF_LOG_TWO_PI,
-        )
+        sigma = self._node("Mul", spread, self._to_float64(scaled_sigma))
+        values = self._wide(self._last("windows"))
+        residual = self._node("Div", self._node("Sub", values, mean), sigma)
+        log_sigma = self._node("Add", self._to_float64(self._node("Log", scaled_sigma)), log_scale)
         energy = self._times(self._node("Mul", residual, residual), np.float64(0.5))
         contribution = self._node("Add", energy, log_sigma)
         kl = self._times(
             self._to_float64(self._kl(latent_mean, latent_sigma)), np.float64(1 / vae.window)
         )
+        narrow = self._weight(np.array([-1, vae.channels]))
         for name, found in zip(OUTPUTS, (contribution, kl, mean, sigma), strict=True):
-            self.nodes.append(helper.make_node("Identity", [found], [name]))
+            self.nodes.append(
+                helper.make_node("Identity", [found], [name])
+                if name == "kl"
+                else helper.make_node("Reshape", [found, narrow], [name])
+            )
         return self._make_model()
 
     def _make_model(self) -> Any:
@@ -240,9 +255,15 @@ class _ScoreGraph:
         weights = self.dense_weights[layer.name]
         return self._node("Gemm" if layer.use_bias else "MatMul", inputs, *weights)
 
-    def _affine(self) -> tuple[str, str]:
-        affine = self.vae.affine
-        return self._weight(_numbers(affine.loc)), self._weight(_numbers(affine.scale))
+    def _wide(self, name: str) -> str:
+        """Lay `ROWS_PER_LINE` rows in one line: work on lines of a few numbers is mostly waiting."""
+        return self._node(
+            "Reshape", name, self._weight(np.array([-1, ROWS_PER_LINE * self.vae.channels]))
+        )
+
+    def _per_channel(self, numbers: Any) -> str:
+        """Weights that meet the channels of a wide line."""
+        return self._weight(np.tile(numbers, ROWS_PER_LINE))
 
     def _flatten(self, name: str) -> str:
         return self._node("Reshape", name, self._weight(np.array([-1, self.width])))
