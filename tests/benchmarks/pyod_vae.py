@@ -10,7 +10,7 @@ import time
 import numpy as np
 from pyod.models.vae import VAE
 
-MORE_EPOCHS = 2
+MORE_EPOCHS = 1
 
 
 def fit(values, hidden, latent, batch_rows, epochs):

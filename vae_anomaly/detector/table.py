@@ -72,7 +72,8 @@ def read_traces(
     """
     import pyarrow.compute as pc
 
-    scores = scores.filter(pc.is_valid(scores["score"]))
+    if scores["score"].null_count:
+        scores = scores.filter(pc.is_valid(scores["score"]))
     times = scores[contract.timestamp].cast("int64").to_numpy()
     score = scores["score"].to_numpy()
     struct = scores["contribution"].combine_chunks()

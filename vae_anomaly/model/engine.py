@@ -126,7 +126,7 @@ def run_chunks(work: Callable[[slice], None], num_rows: int, chunk: int) -> None
     """Call `work` with the rows of each chunk, as many at a time as there are cores."""
     chunks = [slice(i, min(i + chunk, num_rows)) for i in range(0, num_rows, chunk)]
     num_threads = min(_count_cores(), len(chunks))
-    if num_threads < 2:
+    if num_threads <= 1:
         for rows in chunks:
             work(rows)
         return

@@ -256,7 +256,7 @@ class _ScoreGraph:
         return self._node("Gemm" if layer.use_bias else "MatMul", inputs, *weights)
 
     def _wide(self, name: str) -> str:
-        """Lay `ROWS_PER_LINE` rows in one line: work on lines of a few numbers is mostly waiting."""
+        """Lay several rows in one line: each line has a cost, however few its numbers are."""
         return self._node(
             "Reshape", name, self._weight(np.array([-1, ROWS_PER_LINE * self.vae.channels]))
         )
