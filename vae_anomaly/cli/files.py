@@ -163,7 +163,7 @@ def score(
         "states": _count_states(scores),
         "reasons": _count_reasons(scores),
         "events": [_describe_event(event) for event in examination.events],
-        "notes": (*examination.checked.quality.notes, *_note_new_assets(loaded, scores)),
+        "notes": (*examination.checked.notes, *_note_new_assets(loaded, scores)),
     }
     if json:
         print_json(result)

@@ -168,7 +168,7 @@ def fit_networks(
         options = FitOptions(
             preset=config.preset, seed=seed, progress=_tell_share(progress, 1, num_fits)
         )
-        whole = Part(training, _order(training, training.problems, config))
+        whole = Part(training, _order(training, training.usable, config))
         final = _fit_part(whole, settings, options, config)
     return Networks(first, final, held_part)
 
@@ -208,27 +208,27 @@ def make_alert_rules(config: DetectorConfig, period_s: float) -> AlertRules:
 def _split(
     training: CheckedReadings, calibration: CheckedReadings | None, config: DetectorConfig
 ) -> tuple[Part, Part]:
-    steps = _order(training, training.problems, config)
+    steps = _order(training, training.usable, config)
     if calibration is not None:
-        held = _order(calibration, calibration.problems, config)
+        held = _order(calibration, calibration.usable, config)
         return Part(training, steps), Part(calibration, held)
     later = np.zeros(steps.num_steps, dtype=bool)
     for code in np.unique(steps.asset_codes):
         mine = np.flatnonzero(steps.asset_codes == code)
         later[mine[round(len(mine) * (1 - config.threshold.calibration_share)) :]] = True
-    in_training, in_held_out = training.problems.copy(), training.problems.copy()
-    in_training[steps.rows[later]] = "held out"
-    in_held_out[steps.rows[~later]] = "training"
+    in_training, in_held_out = training.usable, training.usable
+    in_training[steps.rows[later]] = False
+    in_held_out[steps.rows[~later]] = False
     return (
         Part(training, _order(training, in_training, config)),
         Part(training, _order(training, in_held_out, config)),
     )
 
 
-def _order(checked: CheckedReadings, problems: np.ndarray, config: DetectorConfig) -> Steps:
+def _order(checked: CheckedReadings, usable: BoolArray, config: DetectorConfig) -> Steps:
     return order_steps(
         checked.readings,
-        problems,
+        usable,
         period_s=checked.contract.period_s,
         gap_steps=config.readings.gap_steps,
     )
@@ -362,7 +362,7 @@ def _score_held_out(
 ) -> ScoredSteps:
     """Score held-out steps as they are scored in use: after the steps that came before them."""
     checked, mine = held_part.checked, held_part.steps
-    steps = _order(checked, checked.problems, config)
+    steps = _order(checked, checked.usable, config)
     scored = score_steps(checked, steps, density, shift_model, settings=config.threshold)
     return scored.take(mine, np.isin(steps.rows, mine.rows))
 

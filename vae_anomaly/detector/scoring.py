@@ -13,18 +13,21 @@ from vae_anomaly.detector.record import DetectorRecord
 from vae_anomaly.detector.shift import AssetSteps, ShiftModel, find_shifts
 from vae_anomaly.detector.smoothing import average_ahead, smooth
 from vae_anomaly.domain import (
+    PROBLEMS,
     SHIFT_PREFIX,
+    STATES,
     BoolArray,
     CheckedReadings,
     FloatArray,
     IntArray,
     Problem,
     State,
-    TextArray,
+    Texts,
 )
 from vae_anomaly.errors import ContractError
 from vae_anomaly.model.density import Density, StepScores
 from vae_anomaly.model.windows import Steps, order_steps
+from vae_anomaly.readings.rows import is_range, take_rows
 
 TOO_FEW_SENSORS = "too_few_sensors"
 """Reason of a row with too small a share of its sensors present."""
@@ -34,6 +37,9 @@ MAX_ALONE_SHARE = 0.5
 
 NOT_FINITE = "not_finite"
 """Reason of a row whose NLL is not a finite number."""
+
+REASONS = (*PROBLEMS, TOO_FEW_SENSORS, NOT_FINITE)
+"""Every reason; those of rows come first, in their own order."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class ScoredSteps:
     energy: FloatArray
     shift: FloatArray
     shift_sensor: IntArray
-    reason: TextArray
+    reason: Texts
 
     def take(self, steps: Steps, chosen: BoolArray) -> ScoredSteps:
         """Return some of the steps."""
@@ -89,8 +95,8 @@ class RowScores:
     nll: FloatArray
     score: FloatArray
     threshold: FloatArray
-    state: TextArray
-    reason: TextArray
+    state: Texts
+    reason: Texts
     kl: FloatArray
     contribution: FloatArray
     mean: FloatArray
@@ -118,9 +124,9 @@ def score_steps(
         What both channels say of each step.
     """
     readings = checked.readings
-    values = readings.values[steps.rows]
+    values = take_rows(readings.values, steps.rows)
     track = Track(
-        readings.timestamps[steps.rows],
+        take_rows(readings.timestamps, steps.rows),
         steps.asset_codes,
         checked.contract.period_s,
         settings.adaptation_steps,
@@ -131,15 +137,17 @@ def score_steps(
     enough = scores.num_observed >= max(min_observed_share * num_scored, 1)
     energy = scores.energy.sum(axis=1) * (num_scored / np.maximum(scores.num_observed, 1))
     finite = np.isfinite(energy) & np.isfinite(scores.nll)
-    reason = np.where(enough, np.where(finite, "", NOT_FINITE), TOO_FEW_SENSORS).astype(object)
-    energy = np.where(enough & finite, energy, np.nan)
+    codes = np.zeros(steps.num_steps, dtype=np.int8)
+    codes[~finite] = REASONS.index(NOT_FINITE)
+    codes[~enough] = REASONS.index(TOO_FEW_SENSORS)
+    energy[codes != 0] = np.nan
     modelled = list(density.roles.modelled)
     shift, shift_sensor = np.zeros(steps.num_steps), np.zeros(steps.num_steps, dtype=np.int64)
     if shift_model is not None:
         mine = AssetSteps(values[:, modelled], steps.segment_start, track, readings.asset_names)
         shifts = find_shifts(shift_model, mine)
         shift, shift_sensor = shifts.nats, np.array(modelled)[shifts.channel]
-    return ScoredSteps(steps, scores, energy, shift, shift_sensor, reason)
+    return ScoredSteps(steps, scores, energy, shift, shift_sensor, Texts(codes, REASONS))
 
 
 def smooth_channels(
@@ -187,7 +195,7 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
     readings = checked.readings
     steps = order_steps(
         readings,
-        checked.problems,
+        checked.usable,
         period_s=record.contract.period_s,
         gap_steps=record.config.readings.gap_steps,
     )
@@ -207,12 +215,12 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
     thresholds = [record.calibration_of(name).threshold for name in readings.asset_names]
     score, is_shift = combine(energy, shift, limits, codes)
     threshold = np.array(thresholds)[codes]
-    flagged = score > threshold
-    names = np.array([SHIFT_PREFIX + name for name in checked.contract.sensor_names], dtype=object)
-    reason = scored.reason.copy()
-    reason[flagged & is_shift] = names[scored.shift_sensor[flagged & is_shift]]
+    shifted = np.flatnonzero(is_shift & (score > threshold))
+    reason = scored.reason.codes.astype(np.int16)
+    reason[shifted] = len(REASONS) + scored.shift_sensor[shifted]
+    names = (*REASONS, *(SHIFT_PREFIX + name for name in checked.contract.sensor_names))
     at = _find_steps(checked, steps)
-    return _spread(scored, score, threshold, at, checked.problems, reason)
+    return _spread(scored, score, threshold, at, checked.row_problems, Texts(reason, names))
 
 
 def _require_period(steps: Steps, record: DetectorRecord) -> None:
@@ -238,35 +246,38 @@ def _spread(
     score: FloatArray,
     threshold: FloatArray,
     at: IntArray,
-    problems: TextArray,
-    step_reason: TextArray,
+    problems: Texts,
+    step_reason: Texts,
 ) -> RowScores:
     """Spread step values over rows; `at` is the step of each row, or -1."""
     known = at >= 0
+    is_same = len(at) == len(score) and is_range(at)
 
-    def pick(values: FloatArray) -> FloatArray:
-        out = np.full((len(at), *values.shape[1:]), np.nan)
-        out[known] = values[at[known]]
+    def pick(values: FloatArray, scorable: BoolArray | None = None) -> FloatArray:
+        """Take each row's values, NaN where it has none."""
+        if is_same and (scorable is None or scorable.all()):
+            return values
+        out = np.full((len(at), *values.shape[1:]), np.nan, order="F")
+        chosen = known if scorable is None else scorable
+        out[chosen] = values[at[chosen]]
         return out
 
-    scorable = np.zeros(len(at), dtype=bool)
-    scorable[known] = ~np.isnan(score[at[known]])
-    reason = np.where(known, "", problems).astype(object)
-    reason[known] = step_reason[at[known]]
     row_score, row_threshold = pick(score), pick(threshold)
-    state = np.full(len(at), State.UNSCORABLE.value, dtype=object)
-    state[scorable] = State.OK.value
+    scorable = ~np.isnan(row_score)
+    reason = problems.codes.astype(np.int16)
+    reason[known] = step_reason.codes[at[known]]
     # a NaN compares false both ways, so only a proven score can leave "unscorable"
-    state[scorable & (row_score > row_threshold)] = State.ANOMALOUS.value
-    nll = np.where(scorable, pick(scored.scores.nll), np.nan)
+    state = np.full(len(at), STATES.index(State.UNSCORABLE.value), dtype=np.int8)
+    state[scorable] = STATES.index(State.OK.value)
+    state[scorable & (row_score > row_threshold)] = STATES.index(State.ANOMALOUS.value)
     return RowScores(
-        nll=nll,
+        nll=pick(scored.scores.nll, scorable),
         score=row_score,
         threshold=row_threshold,
-        state=state,
-        reason=reason,
-        kl=np.where(scorable, pick(scored.scores.kl), np.nan),
-        contribution=np.where(scorable[:, None], pick(scored.scores.contribution), np.nan),
+        state=Texts(state, STATES),
+        reason=Texts(reason, step_reason.names),
+        kl=pick(scored.scores.kl, scorable),
+        contribution=pick(scored.scores.contribution, scorable),
         mean=pick(scored.scores.mean),
         sigma=pick(scored.scores.sigma),
     )
@@ -276,7 +287,7 @@ def _find_steps(checked: CheckedReadings, steps: Steps) -> IntArray:
     """Return the step that speaks for each row: its own, or its equal's for a duplicate."""
     at = np.full(checked.readings.num_rows, -1, dtype=np.int64)
     at[steps.rows] = np.arange(steps.num_steps)
-    copies = np.flatnonzero(checked.problems == Problem.DUPLICATE.value)
+    copies = np.flatnonzero(checked.row_problems.equals(Problem.DUPLICATE.value))
     if len(copies):
         times, codes = checked.readings.timestamps, checked.readings.asset_codes
         keys = np.rec.fromarrays([codes[steps.rows], times[steps.rows]])

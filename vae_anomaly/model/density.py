@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,16 +21,21 @@ from vae_anomaly.domain import (
 )
 from vae_anomaly.errors import TrainingError
 from vae_anomaly.model.affine import fit_affine
-from vae_anomaly.model.engine import ONNX_FILE, Decoded, Engine, decode_windows, save_vae
+from vae_anomaly.model.engine import (
+    ONNX_FILE,
+    Decoded,
+    Engine,
+    chunk_rows,
+    decode_chunk,
+    run_chunks,
+    save_vae,
+)
 from vae_anomaly.model.ppca import choose_latent_size
 from vae_anomaly.model.windows import gather_windows
 
 if TYPE_CHECKING:
     from vae_anomaly.model.training import TrainingPlan, TrainingRows
     from vae_anomaly.model.vae import VAE
-
-STEPS_PER_PART = 1 << 18
-"""Steps whose windows are gathered at once."""
 
 CHANGE_NATS = 50.0
 """Nats for a sensor that was constant in training and now reads otherwise. A constant gives no
@@ -80,11 +86,29 @@ class StepScores:
     mean: FloatArray
     sigma: FloatArray
 
-    @property
+    @cached_property
     def nll(self) -> FloatArray:
         """Nats per step: the contributions and the KL term, added up. Shape `(steps,)`."""
         total: FloatArray = self.contribution.sum(axis=1) + self.kl
         return total
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> StepScores:
+        """Make room for the scores of `(steps, sensors)`; each sensor's numbers lie together."""
+        num_steps = shape[0]
+        return cls(
+            contribution=np.empty(shape, order="F"),
+            kl=np.empty(num_steps),
+            energy=np.empty(shape, order="F"),
+            num_observed=np.empty(num_steps, dtype=np.int64),
+            mean=np.empty(shape, order="F"),
+            sigma=np.empty(shape, order="F"),
+        )
+
+    def put(self, rows: slice, part: StepScores) -> None:
+        """Write the scores of some steps into their place."""
+        for field in fields(self):
+            getattr(self, field.name)[rows] = getattr(part, field.name)
 
     def take(self, chosen: BoolArray) -> StepScores:
         """Return some of the steps."""
@@ -122,23 +146,25 @@ class Density:
         Returns:
             One score per step, a function of its window alone.
         """
-        modelled = values[:, list(self.roles.modelled)]
-        parts = []
-        for start in range(0, max(len(values), 1), STEPS_PER_PART):
-            steps = np.arange(start, min(start + STEPS_PER_PART, len(values)))
-            windows = gather_windows(modelled, segment_start, steps, window=self.window)
-            parts.append(decode_windows(self.engine, windows))
-        decoded = Decoded(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("contribution", "kl", "mean", "sigma")
-            )
-        )
-        return self._with_constants(values, decoded)
+        whole = StepScores.empty(values.shape)
+        columns, window = as_columns(self.roles.modelled), self.window
+        chunk = chunk_rows(window * len(self.roles.modelled))
+
+        def score(rows: slice) -> None:
+            first = max(rows.start - window + 1, 0)
+            near = np.ascontiguousarray(values[first : rows.stop])
+            steps = np.arange(rows.start - first, len(near))
+            starts = segment_start[first : rows.stop] - first
+            windows = gather_windows(near[:, columns], starts, steps, window=window)
+            mine = near[rows.start - first :]
+            whole.put(rows, self._with_constants(mine, decode_chunk(self.engine, windows, chunk)))
+
+        run_chunks(score, len(values), chunk)
+        return whole
 
     def _with_constants(self, values: FloatArray, decoded: Decoded) -> StepScores:
         shape = values.shape
-        modelled, constant = list(self.roles.modelled), list(self.roles.constant)
+        modelled, constant = as_columns(self.roles.modelled), as_columns(self.roles.constant)
         contribution, energy = np.zeros(shape), np.zeros(shape)
         mean, sigma = np.full(shape, np.nan), np.full(shape, np.nan)
         known = np.array(self.roles.constant_values)
@@ -152,7 +178,7 @@ class Density:
         mean[:, constant], sigma[:, constant] = known, 0.0
         residual = (values[:, modelled] - decoded.mean) / decoded.sigma
         energy[:, modelled] = np.where(present[:, modelled], 0.5 * residual**2, 0.0)
-        num_observed = present[:, modelled + constant].sum(axis=1)
+        num_observed = present.sum(axis=1) - present[:, as_columns(self.roles.empty)].sum(axis=1)
         return StepScores(contribution, decoded.kl, energy, num_observed, mean, sigma)
 
 
@@ -251,6 +277,18 @@ def fit_density(
         latent=fitted.vae.latent,
         backend=keras.backend.backend(),
     )
+
+
+def as_columns(positions: tuple[int, ...]) -> slice | list[int]:
+    """Return an index of these columns: a slice, which copies nothing, where they are adjacent.
+
+    Example:
+        >>> as_columns((0, 1, 2)), as_columns((0, 2))
+        (slice(0, 3, None), [0, 2])
+    """
+    first = positions[0] if positions else 0
+    last = first + len(positions)
+    return slice(first, last) if positions == tuple(range(first, last)) else list(positions)
 
 
 def sigma_floor(

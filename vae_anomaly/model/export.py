@@ -35,6 +35,9 @@ IR_VERSION = 8
 LEAKY_SLOPE = 0.2
 """The slope that `keras.activations.leaky_relu` has by default."""
 
+ROWS_PER_LINE = 16
+"""Windows come in multiples of this, as chunks are."""
+
 OUTPUTS = ("contribution", "kl", "mean", "sigma")
 
 
@@ -46,8 +49,9 @@ def export_onnx(vae: VAE) -> bytes:
 
     Returns:
         The model. Inputs: `windows`, float64, anything finite where missing, and `observed`,
-        float32, 1 where observed, each `(rows, window, channels)`. Outputs: as
-        `VAE.score_observed`, but for the latent mean.
+        float32, 1 where observed, each `(rows, window, channels)`, with `rows` a multiple of
+        `ROWS_PER_LINE`. Outputs: as `VAE.score_observed`, but for the latent mean, and with a
+        contribution that means nothing where the value is missing.
     """
     content: bytes = _ScoreGraph(vae).make().SerializeToString()
     return content
@@ -65,37 +69,41 @@ class _ScoreGraph:
         self.num_names = 0
 
     def make(self) -> Any:
-        vae, loc, scale, log_scale = self.vae, *self._affine()
-        values, seen = self._last("windows"), self._last("observed")
-        exact = self._clip(
-            self._node("Div", self._node("Sub", "windows", loc), scale),
-            -MAX_SCALED,
-            MAX_SCALED,
-            number=np.float64,
+        vae, affine = self.vae, self.vae.affine
+        loc, scale, spread, log_scale = (
+            self._per_channel(numbers)
+            for numbers in (
+                _numbers(affine.loc),
+                _numbers(affine.scale),
+                np.abs(_numbers(affine.scale)),
+                _numbers(affine.log_scale) + HALF_LOG_TWO_PI,
+            )
         )
-        observed = self._flatten("observed")
-        missing = self._node("Sub", self._weight(np.float32(1)), observed)
-        scaled = self._node("Mul", self._to_float32(self._flatten(exact)), observed)
-        filled, missing_path = self._fill_where_missing(scaled, missing)
-        latent_mean, latent_sigma = self._encode(filled, missing_path)
-        scaled_mean, scaled_sigma = (
-            self._last_of_flat(name) for name in self._decode(latent_mean)
+        exact = self._node("Div", self._node("Sub", self._wide("windows"), loc), scale)
+        scaled = self._clip(
+            self._flatten(self._to_float32(exact)), -MAX_SCALED, MAX_SCALED, number=np.float32
         )
+        filled, first_hidden = self._fill_where_missing(scaled)
+        latent_mean, latent_sigma = self._encode(filled, first_hidden)
+        scaled_mean, scaled_sigma = self._decode(latent_mean, last_only=True)
+        scaled_mean, scaled_sigma = self._wide(scaled_mean), self._wide(scaled_sigma)
         mean = self._node("Add", loc, self._node("Mul", scale, self._to_float64(scaled_mean)))
-        spread = self._node("Abs", scale)
         sigma = self._node("Mul", spread, self._to_float64(scaled_sigma))
+        values = self._wide(self._last("windows"))
         residual = self._node("Div", self._node("Sub", values, mean), sigma)
         log_sigma = self._node("Add", self._to_float64(self._node("Log", scaled_sigma)), log_scale)
         energy = self._times(self._node("Mul", residual, residual), np.float64(0.5))
-        nll = self._node(
-            "Add", self._node("Add", energy, log_sigma), self._weight(np.float64(HALF_LOG_TWO_PI))
-        )
-        contribution = self._node("Mul", self._to_float64(seen), nll)
+        contribution = self._node("Add", energy, log_sigma)
         kl = self._times(
             self._to_float64(self._kl(latent_mean, latent_sigma)), np.float64(1 / vae.window)
         )
+        narrow = self._weight(np.array([-1, vae.channels]))
         for name, found in zip(OUTPUTS, (contribution, kl, mean, sigma), strict=True):
-            self.nodes.append(helper.make_node("Identity", [found], [name]))
+            self.nodes.append(
+                helper.make_node("Identity", [found], [name])
+                if name == "kl"
+                else helper.make_node("Reshape", [found, narrow], [name])
+            )
         return self._make_model()
 
     def _make_model(self) -> Any:
@@ -117,28 +125,31 @@ class _ScoreGraph:
         onnx.checker.check_model(model)
         return model
 
-    def _fill_where_missing(self, scaled: str, missing: str) -> tuple[str, str]:
-        """Fill missing entries and find their path into the encoder; rows without any skip it."""
+    def _fill_where_missing(self, scaled: str) -> tuple[str, str]:
+        """Fill missing entries and start encoding; where none is missing that is one product."""
+        observed = self._flatten("observed")
         any_missing = self._node(
-            "Greater", self._reduce("ReduceMax", missing, axes=None), self._weight(np.float32(0))
+            "Less", self._reduce("ReduceMin", observed, axes=None), self._weight(np.float32(1))
         )
         outside, self.nodes = self.nodes, []
-        filled = scaled
+        missing = self._node("Sub", self._weight(np.float32(1)), observed)
+        seen = self._node("Mul", scaled, observed)
+        filled = seen
         if self.vae.linear:
             for _ in range(FILL_ROUNDS):
                 rebuilt = self._dense(
                     self._dense(filled, self.vae.linear_encoder), self.vae.linear_decoder
                 )
-                filled = self._where_missing(missing, rebuilt, scaled)
+                filled = self._where_missing(missing, rebuilt, seen)
         path = self._dense(missing, self.vae.encoder_missing)
         for _ in range(REFINE_ROUNDS):
-            mean, _ = self._decode(self._encode(filled, path)[0])
+            latent_mean, _ = self._encode(filled, self._enter(filled, path))
+            mean, _ = self._decode(latent_mean)
             filled = self._where_missing(
                 missing, self._clip(mean, -MAX_SCALED, MAX_SCALED, number=np.float32), filled
             )
-        then_branch = self._branch("some_missing", filled, path)
-        zero = self._weight(np.zeros((1, self.vae.encoder_missing.units), np.float32))
-        else_branch = self._branch("none_missing", scaled, zero)
+        then_branch = self._branch("some_missing", filled, self._enter(filled, path))
+        else_branch = self._branch("none_missing", scaled, self._enter(scaled))
         self.nodes = outside
         names = [self._name(), self._name()]
         self.nodes.append(
@@ -160,29 +171,66 @@ class _ScoreGraph:
         is_missing = self._node("Greater", missing, self._weight(np.float32(0)))
         return self._node("Where", is_missing, filling, otherwise)
 
-    def _encode(self, filled: str, missing_path: str) -> tuple[str, str]:
+    def _enter(self, filled: str, missing_path: str | None = None) -> str:
+        """Give the input of the first activation; rows without a missing entry add zeros."""
+        hidden = self._dense(filled, self.vae.encoder[0])
+        return hidden if missing_path is None else self._node("Add", hidden, missing_path)
+
+    def _encode(self, filled: str, first_hidden: str) -> tuple[str, str]:
         vae = self.vae
-        first, *others = vae.encoder
-        hidden = self._activate(self._node("Add", self._dense(filled, first), missing_path))
-        hidden = self._stack(hidden, others)
-        mean = self._dense(hidden, vae.latent_mean)
-        if vae.linear:
-            mean = self._node("Add", mean, self._dense(filled, vae.linear_encoder))
-        raw = self._plus(self._dense(hidden, vae.latent_scale), np.float32(LATENT_SIGMA_OFFSET))
+        hidden = self._stack(self._activate(first_hidden), vae.encoder[1:])
+        linear = (filled, vae.linear_encoder) if vae.linear else None
+        mean, scale = self._two_heads(hidden, vae.latent_mean, vae.latent_scale, linear=linear)
+        raw = self._plus(scale, np.float32(LATENT_SIGMA_OFFSET))
         return mean, self._plus(self._node("Softplus", raw), np.float32(MIN_LATENT_SIGMA))
 
-    def _decode(self, latent: str) -> tuple[str, str]:
+    def _decode(self, latent: str, *, last_only: bool = False) -> tuple[str, str]:
+        """Decode all steps of the window, or the last one alone."""
         vae = self.vae
         hidden = self._stack(latent, vae.decoder)
-        mean = self._dense(hidden, vae.mean)
-        if vae.linear:
-            mean = self._node("Add", mean, self._dense(latent, vae.linear_decoder))
-        log_sigma = self._clip(
-            self._dense(hidden, vae.log_sigma), *LOG_SIGMA_RANGE, number=np.float32
+        linear = (latent, vae.linear_decoder) if vae.linear else None
+        num_steps = 1 if last_only else vae.window
+        mean, log_sigma = self._two_heads(
+            hidden, vae.mean, vae.log_sigma, linear=linear, width=num_steps * vae.channels
         )
+        log_sigma = self._clip(log_sigma, *LOG_SIGMA_RANGE, number=np.float32)
         free = self._node("Exp", self._times(log_sigma, np.float32(2)))
-        floor = np.tile(_numbers(vae.floor), vae.window)
+        floor = np.tile(_numbers(vae.floor), num_steps)
         return mean, self._node("Sqrt", self._plus(free, np.square(floor)))
+
+    def _two_heads(
+        self,
+        hidden: str,
+        mean: Any,
+        other: Any,
+        *,
+        linear: tuple[str, Any] | None,
+        width: int | None = None,
+    ) -> tuple[str, str]:
+        """Multiply by both heads at once; to the first the linear path is added.
+
+        `width` takes the last columns of each head alone. Small products cost by their number
+        more than by their size.
+        """
+        columns = slice(-(width or mean.units), None)
+        kernel, bias = (
+            np.concatenate([_numbers(one)[..., columns], _numbers(two)[..., columns]], axis=-1)
+            for one, two in ((mean.kernel, other.kernel), (mean.bias, other.bias))
+        )
+        added = self._weight(bias)
+        if linear is not None:
+            inputs, layer = linear
+            path, start = (_numbers(one)[..., columns] for one in (layer.kernel, layer.bias))
+            no_path, no_start = np.zeros_like(path), np.zeros_like(start)
+            added = self._node(
+                "Gemm",
+                inputs,
+                self._weight(np.concatenate([path, no_path], axis=1)),
+                self._weight(np.concatenate([start, no_start]) + bias),
+            )
+        both = self._node("Gemm", hidden, self._weight(kernel), added)
+        middle = kernel.shape[1] // 2
+        return self._columns(both, 0, middle), self._columns(both, middle, 2 * middle)
 
     def _kl(self, mean: str, sigma: str) -> str:
         squares = self._node("Add", self._node("Mul", mean, mean), self._node("Mul", sigma, sigma))
@@ -207,12 +255,15 @@ class _ScoreGraph:
         weights = self.dense_weights[layer.name]
         return self._node("Gemm" if layer.use_bias else "MatMul", inputs, *weights)
 
-    def _affine(self) -> tuple[str, str, str]:
-        affine = self.vae.affine
-        loc, scale, log_scale = (
-            self._weight(_numbers(one)) for one in (affine.loc, affine.scale, affine.log_scale)
+    def _wide(self, name: str) -> str:
+        """Lay several rows in one line: each line has a cost, however few its numbers are."""
+        return self._node(
+            "Reshape", name, self._weight(np.array([-1, ROWS_PER_LINE * self.vae.channels]))
         )
-        return loc, scale, log_scale
+
+    def _per_channel(self, numbers: Any) -> str:
+        """Weights that meet the channels of a wide line."""
+        return self._weight(np.tile(numbers, ROWS_PER_LINE))
 
     def _flatten(self, name: str) -> str:
         return self._node("Reshape", name, self._weight(np.array([-1, self.width])))
@@ -220,8 +271,7 @@ class _ScoreGraph:
     def _last(self, name: str) -> str:
         return self._node("Gather", name, self._weight(np.int64(self.vae.window - 1)), axis=1)
 
-    def _last_of_flat(self, name: str) -> str:
-        first, last = self.width - self.vae.channels, self.width
+    def _columns(self, name: str, first: int, last: int) -> str:
         bounds = (self._weight(np.array([value])) for value in (first, last, 1))
         return self._node("Slice", name, *bounds)
 
