@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_anomaly.domain import BoolArray, IntArray
+from vae_anomaly.domain import SECONDS_PER_DAY, BoolArray, IntArray
 from vae_anomaly.evaluation.labelled import (
+    TIMESTAMP,
     Case,
     Figures,
     Published,
@@ -25,7 +26,14 @@ from vae_anomaly.evaluation.labelled import (
     list_files,
     read_series,
 )
-from vae_anomaly.evaluation.metrics import average_precision, measure_flags, roc_auc
+from vae_anomaly.evaluation.metrics import (
+    average_precision,
+    count_overlaps,
+    find_delays_s,
+    find_intervals,
+    measure_flags,
+    roc_auc,
+)
 from vae_anomaly.evaluation.rows import UNLABELLED
 from vae_anomaly.evaluation.vus import find_period, vus_pr
 
@@ -36,6 +44,9 @@ ASKED = 0.01
 
 MIN_ROWS_TO_REALISE = 200
 """Normal rows after training from which a realised share means something."""
+
+WAKE_STEPS = 200
+"""Steps after an anomaly in which a score may still come down; they are not counted as normal."""
 
 TEP_NORMAL_ROWS = 160
 """Rows of a faulty run before its fault (Russell, Chiang and Braatz 2000)."""
@@ -74,9 +85,35 @@ def _measure_ranking(result: Result) -> Figures:
         "PR-AUC": average_precision(ranking, labels),
         "ROC-AUC": roc_auc(ranking, labels),
     }
-    before = scored.flagged[result.case.training.num_rows : int(np.argmax(labels))]
-    figures |= _realise(before, scored)
+    figures |= _measure_events(series, scored)
+    figures |= _realise(scored.flagged[_find_calm(labels, result.case.training.num_rows)], scored)
     return figures
+
+
+def _measure_events(series: Series, scored: Scored) -> Figures:
+    """Runs of flags against runs of labels, in the steps and days of the series."""
+    times = series.table[TIMESTAMP].cast("int64").to_numpy()
+    period_us = max(int(np.median(np.diff(times))), 1)
+    anomalies = find_intervals(times, series.labels == 1, period_us=period_us)
+    alerts = find_intervals(times, scored.flagged, period_us=period_us)
+    delays = find_delays_s(anomalies, alerts)
+    is_false = count_overlaps(alerts, anomalies) == 0
+    num_days = float(np.sum(series.labels == 0)) * period_us / (SECONDS_PER_DAY * 1e6)
+    figures = {
+        "event recall": float(np.mean(np.isfinite(delays))),
+        "false alarms a day": float(is_false.sum()) / num_days,
+    }
+    if np.isfinite(delays).any():
+        figures["delay (steps)"] = float(np.nanmedian(delays)) * 1e6 / period_us
+    return figures
+
+
+def _find_calm(labels: BoolArray, num_training: int) -> BoolArray:
+    """Tell which rows are normal, after training, and not in the wake of an anomaly."""
+    position = np.arange(len(labels))
+    last = np.maximum.accumulate(np.where(labels, position, -WAKE_STEPS))
+    calm: BoolArray = (position >= num_training) & (position - last >= WAKE_STEPS)
+    return calm
 
 
 def _measure_rankings(results: Sequence[Result]) -> Figures:
@@ -103,6 +140,7 @@ def _measure_tep(results: Sequence[Result]) -> Figures:
         "FAR": float((normal.ranking > limit).mean()),
         "FDR, own limit": float(np.mean(own)),
         "FAR, own limit": float(normal.flagged.mean()),
+        **_realise(normal.flagged, normal),
         **{
             f"FDR of {series.name}": rate
             for series, rate in zip(result.case.tests[1:], rates, strict=True)
@@ -128,6 +166,7 @@ def _measure_skab(results: Sequence[Result]) -> Figures:
         "F1": counts.f1,
         "FAR": float(flagged[~labels].mean()),
         "MAR": 1.0 - counts.recall,
+        **_realise(flagged[~labels], results[0].scored[0]),
         "ROC-AUC": float(
             np.mean(
                 [

@@ -171,3 +171,28 @@ def test_nab_trains_on_its_first_rows(tmp_path):
 
 def test_figures_are_averaged_over_the_cases_that_have_them():
     assert average([{"a": 1.0, "b": 4.0}, {"a": 3.0}]) == {"a": 2.0, "b": 4.0}
+
+
+def test_runs_of_flags_are_counted_against_runs_of_labels(tmp_path):
+    labels = np.zeros(1_000)
+    labels[600:650] = labels[900:950] = 1
+    write(tmp_path / "007_MSL_id_6_Sensor_tr_300_1st_600.parquet", labels)
+    (case,) = TSB_AD_M.read_cases(tmp_path)
+    flagged = np.zeros(1_000, dtype=bool)
+    flagged[[310, 311, 500, 610, 611]] = True
+    figures = TSB_AD_M.measure([Result(case, (Scored(flagged.astype(float), flagged),))])
+    assert figures["event recall"] == 0.5
+    assert figures["delay (steps)"] == 10
+    num_days = 900 * 60 / 86_400
+    assert figures["false alarms a day"] == pytest.approx(2 / num_days)
+
+
+def test_rows_in_the_wake_of_an_anomaly_are_not_counted_as_normal(tmp_path):
+    labels = np.zeros(1_000)
+    labels[500:510] = 1
+    write(tmp_path / "007_MSL_id_6_Sensor_tr_300_1st_500.parquet", labels)
+    (case,) = TSB_AD_M.read_cases(tmp_path)
+    flagged = np.zeros(1_000, dtype=bool)
+    flagged[100:300] = flagged[500:700] = True  # training, the anomaly and its wake
+    figures = TSB_AD_M.measure([Result(case, (Scored(flagged.astype(float), flagged),))])
+    assert figures["realised (1% asked)"] == 0.0
