@@ -80,6 +80,14 @@ def check_health(
             "Share of held-out readings inside the mean plus or minus 2 sigma.",
         ),
         HealthCheck(
+            "pit_distance",
+            _find_pit_distance(fit),
+            "",
+            passed=True,
+            meaning="How far the probabilities of held-out readings under their expected "
+            "distribution are from uniform (0 is calibrated, 1 the worst).",
+        ),
+        HealthCheck(
             "median_r_squared",
             _median_r_squared(fit),
             "",
@@ -112,6 +120,23 @@ def check_health(
 
 def _mean_where(value: FloatArray | np.ndarray, chosen: np.ndarray) -> float:
     return float(value[chosen].mean()) if chosen.any() else math.nan
+
+
+def _find_pit_distance(fit: HeldOutFit) -> float:
+    """Find the Kolmogorov distance of the probability integral transform from uniform.
+
+    Source:
+        Gneiting, Balabdaoui and Raftery (2007), section 3.1.
+    """
+    from scipy import special
+
+    residual = ((fit.values - fit.mean) / fit.sigma)[np.isfinite(fit.values)]
+    if not len(residual):
+        return math.nan
+    share = special.ndtr(np.sort(residual))
+    num = len(share)
+    above = np.arange(1, num + 1) / num - share
+    return float(max(above.max(), (share - np.arange(num) / num).max()))
 
 
 def _median_r_squared(fit: HeldOutFit) -> float:

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from vae_anomaly.detector.attribution import HitRates
 from vae_anomaly.detector.baseline import BaselineFit
@@ -46,6 +47,14 @@ def test_too_small_a_sigma_fails():
     figure = check(sigma=0.5)["two_sigma_coverage"]
     assert figure.value == pytest.approx(0.683, abs=0.02)
     assert not figure.passed
+
+
+def test_the_pit_distance_is_that_of_kolmogorov():
+    values = np.random.default_rng(1).normal(size=(5000, 3))
+    for mean, sigma in ((0.0, 1.0), (0.5, 1.0), (0.0, 3.0)):
+        expected = stats.kstest(((values - mean) / sigma).ravel(), "norm").statistic
+        found = check(values=values, mean=mean, sigma=sigma)["pit_distance"].value
+        assert found == pytest.approx(expected)
 
 
 def test_being_worse_than_pca_fails_and_having_no_comparison_does_not():

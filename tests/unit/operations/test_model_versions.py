@@ -41,14 +41,14 @@ def test_anything_else_is_refused_with_what_is_expected(text):
         parse_reference(text, model_name="pumps")
 
 
-def test_the_first_healthy_version_becomes_champion():
+def test_g12_the_first_healthy_version_becomes_champion():
     assert explain_decision((PASSED,), champion=None) == (
         True,
         "Champion: there was none, and every health check passed.",
     )
 
 
-def test_a_failed_check_is_named_in_the_decision():
+def test_g12_a_failed_check_keeps_a_version_from_becoming_champion_and_is_named():
     is_champion, reason = explain_decision((PASSED, FAILED), champion=None)
     assert not is_champion
     assert "active_units is 0, expected at least 1" in reason
