@@ -22,11 +22,11 @@ from functools import cached_property
 import numpy as np
 
 from vae_anomaly.detector.adaptation import MAX_RESIDUAL, Track, find_drift
-from vae_anomaly.detector.smoothing import average_back
+from vae_anomaly.detector.smoothing import average_back, memory_steps
 from vae_anomaly.domain import FloatArray, IntArray
 from vae_anomaly.model.affine import Affine, fit_affine
-from vae_anomaly.model.engine import chunk_rows
-from vae_anomaly.model.ppca import PPCA, fit_ppca
+from vae_anomaly.model.engine import chunk_rows, run_chunks
+from vae_anomaly.model.ppca import fit_ppca
 
 STEPS_PER_SPAN = 2.0
 """Spans that are worth one independent average: the average of white noise needs one, and the
@@ -44,6 +44,13 @@ predicted better than that is predicted so in training only."""
 FILL_ROUNDS = 4
 """Rounds of linear reconstruction that fill missing entries."""
 
+ROWS_PER_CHUNK = 1 << 14
+"""Steps worked on at a time: a column of so many stays near its core."""
+
+GRID = np.linspace(0.0, 60.0, num=15_361)
+"""Inverse hyperbolic sines of deviations, in units of the square root of the degrees of freedom:
+evenly spaced near 0 and in the logarithm far out, as -log p is straight at both ends."""
+
 MAX_SIZE = 1e150
 """Size at which t is cut, so that its square is still a double."""
 
@@ -59,6 +66,15 @@ class AssetLevel:
 
     mean: tuple[float, ...]
     num_blocks: float
+
+
+@dataclass(frozen=True)
+class _Linear:
+    """The linear model, ready for products: `(h - mean) @ encode @ decode` is B A (h - mean)."""
+
+    mean: FloatArray
+    encode: FloatArray
+    decode: FloatArray
 
 
 @dataclass(frozen=True)
@@ -88,10 +104,33 @@ class ShiftModel:
     levels: dict[str, AssetLevel]
 
     @cached_property
-    def _reconstruction(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        loadings = np.array(self.loadings).reshape(len(self.mean), -1)
-        projection = np.array(self.projection).reshape(-1, len(self.mean))
-        return np.array(self.mean), projection.T, loadings.T
+    def _linear(self) -> _Linear:
+        width = len(self.mean)
+        projection = np.array(self.projection).reshape(-1, width)
+        loadings = np.array(self.loadings).reshape(width, -1)
+        return _Linear(np.array(self.mean), projection.T, loadings.T)
+
+    @cached_property
+    def _nats(self) -> FloatArray:
+        """-log p at each entry of the table that `find_nats` reads between."""
+        sizes = math.sqrt(self.freedom) * np.sinh(GRID)
+        nats: FloatArray = -log_two_sided_t(sizes, freedom=self.freedom)
+        return nats
+
+    def find_nats(self, size: FloatArray) -> FloatArray:
+        """Return -log of the probability that any sensor is so many deviations off its level.
+
+        Read from a table whose entries lie so close that it is exact to 1e-5 nats.
+
+        Args:
+            size: Of the largest deviation. Shape `(steps,)`.
+
+        Returns:
+            Nats, higher is stranger; below 0 where one of so many sensors always is that far.
+        """
+        at = np.arcsinh(size / math.sqrt(self.freedom))
+        nats: FloatArray = np.interp(at, GRID, self._nats) - math.log(len(self.mean))
+        return nats
 
     def find_residual(self, values: FloatArray) -> FloatArray:
         """Return what each sensor reads beyond what the linear model makes of all.
@@ -103,8 +142,8 @@ class ShiftModel:
         Returns:
             Residuals in spreads, NaN where missing. Same shape.
         """
-        scaled = Affine(np.array(self.loc), np.array(self.scale)).apply(values)
-        return _find_residual(scaled, *self._reconstruction)
+        affine = Affine(np.array(self.loc), np.array(self.scale))
+        return _find_residual(values, affine, self._linear)
 
     def level_of(self, asset: str) -> AssetLevel:
         """Return the level of an asset; of several, an unknown one may be anywhere between."""
@@ -164,7 +203,8 @@ def fit_shift_model(steps: AssetSteps, *, latent: int, span: int) -> ShiftModel:
     scaled = affine.apply(steps.values)
     # as many directions as sensors would leave no residual; a sensor alone is its own residual
     ppca = fit_ppca(np.nan_to_num(scaled), latent=min(latent, scaled.shape[1] - 1))
-    residual = _find_residual(scaled, *_reconstruct_with(ppca))
+    linear = _Linear(ppca.mean, ppca.projection.T, ppca.loadings.T)
+    residual = _find_residual(steps.values, affine, linear)
     codes = steps.track.asset_codes
     levels = {
         steps.asset_names[code]: _find_asset_level(residual[codes == code], span=span)
@@ -206,14 +246,26 @@ def find_shifts(model: ShiftModel, steps: AssetSteps) -> Shifts:
         return Shifts(np.empty(0), np.empty(0, dtype=np.int64))
     levels = [model.level_of(name) for name in _names_of(steps)]
     at = _positions(steps.track.asset_codes)
-    residual = model.find_residual(steps.values) - np.array([one.mean for one in levels])[at]
-    average = _average(residual, steps, span=model.span) / np.array(model.spread)
+    means, spread = np.array([one.mean for one in levels]), np.array(model.spread)
+    residual = model.find_residual(steps.values)
+    residual -= means[at] if len(levels) > 1 else means[0]
+    average = _average(residual, steps, span=model.span)
+    average /= spread
     lately = find_drift(average, steps.track)
     unsure = np.sqrt(1.0 + 1.0 / np.array([one.num_blocks for one in levels]))
-    ratio = np.abs(average - lately.level) / lately.width**2
-    channel = ratio.argmax(axis=1)
-    largest = ratio[np.arange(len(ratio)), channel] / unsure[at]
-    nats = -log_two_sided_t(largest, freedom=model.freedom) - math.log(ratio.shape[1])
+    nats, channel = np.empty(len(average)), np.zeros(len(average), dtype=np.int64)
+
+    def find(rows: slice) -> None:
+        largest = np.zeros(rows.stop - rows.start)
+        for k in range(average.shape[1]):
+            size = np.abs(average[rows, k] - lately.level[rows, k])
+            size /= np.square(lately.width[rows, k])
+            is_larger = size > largest
+            largest[is_larger] = size[is_larger]
+            channel[rows][is_larger] = k
+        nats[rows] = model.find_nats(largest / unsure[at[rows]])
+
+    run_chunks(find, len(average), ROWS_PER_CHUNK)
     return Shifts(nats, channel)
 
 
@@ -250,35 +302,32 @@ def log_two_sided_t(size: FloatArray, *, freedom: float) -> FloatArray:
     return np.asarray(np.where(inside > np.finfo(float).tiny, exact, leading))
 
 
-def _find_residual(
-    scaled: FloatArray, mean: FloatArray, encode: FloatArray, decode: FloatArray
-) -> FloatArray:
-    centred = np.clip(scaled, -MAX_RESIDUAL, MAX_RESIDUAL) - mean
-    missing = np.isnan(centred)
-    holed = np.flatnonzero(missing.any(axis=1))
-    expected = _reconstruct(np.nan_to_num(centred), encode, decode)
-    if len(holed):
-        filled, gone = np.nan_to_num(centred[holed]), missing[holed]
-        for _ in range(FILL_ROUNDS):
-            filled = np.where(gone, _reconstruct(filled, encode, decode), filled)
-        expected[holed] = _reconstruct(filled, encode, decode)
-    return np.asarray(centred - expected)
+def _find_residual(values: FloatArray, affine: Affine, linear: _Linear) -> FloatArray:
+    residual = np.empty(values.shape, order="F")
+    chunk = chunk_rows(values.shape[1])
+
+    def work(rows: slice) -> None:
+        centred = affine.apply(values[rows])
+        np.clip(centred, -MAX_RESIDUAL, MAX_RESIDUAL, out=centred)
+        centred -= linear.mean
+        missing = np.isnan(centred)
+        filled = np.where(missing, 0.0, centred)
+        for _ in range(FILL_ROUNDS if missing.any() else 0):
+            filled = np.where(missing, _reconstruct(filled, linear, chunk), filled)
+        np.subtract(centred, _reconstruct(filled, linear, chunk), out=residual[rows])
+
+    run_chunks(work, len(values), chunk)
+    return residual
 
 
-def _reconstruct(centred: FloatArray, encode: FloatArray, decode: FloatArray) -> FloatArray:
-    """Project rows, in chunks of one size: a product of another shape is rounded otherwise."""
-    chunk = chunk_rows(centred.shape[1])
-    out = np.empty_like(centred)
-    padded = np.zeros((chunk, centred.shape[1]))
-    for start in range(0, len(centred), chunk):
-        rows = centred[start : start + chunk]
-        padded[: len(rows)] = rows
-        out[start : start + chunk] = (padded @ encode @ decode)[: len(rows)]
-    return out
-
-
-def _reconstruct_with(ppca: PPCA) -> tuple[FloatArray, FloatArray, FloatArray]:
-    return ppca.mean, ppca.projection.T, ppca.loadings.T
+def _reconstruct(centred: FloatArray, linear: _Linear, chunk: int) -> FloatArray:
+    """Project the rows of a chunk, filled up: a product of another shape is rounded otherwise."""
+    padded = centred
+    if len(centred) < chunk:
+        padded = np.zeros((chunk, centred.shape[1]))
+        padded[: len(centred)] = centred
+    product: FloatArray = padded @ linear.encode @ linear.decode
+    return product[: len(centred)]
 
 
 def _find_asset_level(residual: FloatArray, *, span: int) -> AssetLevel:
@@ -288,7 +337,19 @@ def _find_asset_level(residual: FloatArray, *, span: int) -> AssetLevel:
 
 
 def _average(residual: FloatArray, steps: AssetSteps, *, span: int) -> FloatArray:
-    return average_back(np.nan_to_num(residual), steps.segment_start, span=span)
+    """Average the residuals before each step, a missing one counting as 0."""
+    average = np.empty(residual.shape, order="F")
+    before = memory_steps(span) - 1
+
+    def work(rows: slice) -> None:
+        first = max(rows.start - before, 0)
+        start = steps.segment_start[first : rows.stop]
+        for k in range(residual.shape[1]):
+            mine = np.nan_to_num(residual[first : rows.stop, k])
+            average[rows, k] = average_back(mine, start, span=span)[rows.start - first :]
+
+    run_chunks(work, len(residual), ROWS_PER_CHUNK)
+    return average
 
 
 def _names_of(steps: AssetSteps) -> list[str]:

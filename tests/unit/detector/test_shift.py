@@ -56,6 +56,15 @@ def test_the_tail_goes_on_falling_where_doubles_end(freedom):
     assert (np.diff(tail) <= 1e-6).all()
 
 
+@pytest.mark.parametrize("freedom", [1.0, 3.3, 5.0])
+def test_the_table_says_what_the_tail_says(freedom):
+    model = replace(make_model(), freedom=freedom)
+    size = np.concatenate([np.linspace(0, 30, 5000), np.geomspace(30, 1e20, 500)])
+    expected = -log_two_sided_t(size, freedom=freedom) - math.log(NUM_SENSORS)
+    np.testing.assert_allclose(model.find_nats(size), expected, atol=1e-5)
+    assert np.isfinite(model.find_nats(np.array([1e300]))).all()
+
+
 def test_nats_of_normal_steps_are_those_of_their_probability():
     model = make_model()
     nats = find_shifts(model, make_steps(make_values(1, 40_000))).nats
