@@ -16,7 +16,7 @@ export DO_NOT_TRACK := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check bench bench-detection docs clean
+.PHONY: help setup setup-dev demo test check bench bench-detection bench-detection-full docs clean
 
 help: ## List the targets.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench: setup-dev ## Print what scoring and training cost, as ratios; PYOD_PYTHON
 bench-detection: setup-dev ## Measure detection on labelled data, with one seed.
 	$(BIN)/vae-anomaly benchmark tep gecco2018 --seeds 1 --method vae-anomaly --method PCA \
 		--data $${VAE_ANOMALY_BENCHMARK_DATA:-../shared/data}
+
+bench-detection-full: setup-dev ## Measure every method on every labelled suite, with five seeds: hours.
+	$(BIN)/vae-anomaly benchmark --seeds 5 --data $${VAE_ANOMALY_BENCHMARK_DATA:-../shared/data}
 
 docs: setup-dev ## Build the documentation into site/.
 	$(UV) sync --quiet --frozen --inexact --extra cpu --group docs
