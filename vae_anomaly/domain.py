@@ -27,10 +27,6 @@ LABEL_PREFIX = "label_"
 """Columns named so hold truth; they are never inputs."""
 
 
-SHIFT_PREFIX = "shift: "
-"""Before the sensor's name in the reason of a step that is anomalous for a small lasting shift."""
-
-
 class State(StrEnum):
     """What is said of one step; every row in gets exactly one of these out."""
 
@@ -50,6 +46,28 @@ class Problem(StrEnum):
     """Same asset, time and values as a row that is kept."""
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
     """Same asset and time as a row that is kept, other values."""
+
+
+class SensorReason(StrEnum):
+    """Why a step is anomalous for one sensor alone; the reason reads `KIND: SENSOR`."""
+
+    SHIFT = "shift"
+    """Off what the others suggest, a little but for long."""
+    OUT_OF_RANGE = "out_of_range"
+    """Outside the declared range."""
+    CHANGE = "change"
+    """Changed by more than the declared step."""
+    FLAT_LINE = "flat_line"
+    """Kept one value for far longer than it ever did in training."""
+
+    def of(self, sensor: str) -> str:
+        """Return the reason for a sensor.
+
+        Example:
+            >>> SensorReason.FLAT_LINE.of("flow")
+            'flat_line: flow'
+        """
+        return f"{self.value}: {sensor}"
 
 
 class SensorKind(StrEnum):

@@ -10,15 +10,16 @@ from vae_anomaly.config import ThresholdConfig
 from vae_anomaly.detector.adaptation import Track, adapt
 from vae_anomaly.detector.channels import combine
 from vae_anomaly.detector.record import DetectorRecord
+from vae_anomaly.detector.rules import RULE_EXCESS, RuleLimits, RuleSteps, find_breaches
 from vae_anomaly.detector.shift import AssetSteps, ShiftModel, find_shifts
 from vae_anomaly.detector.smoothing import average_ahead, smooth
 from vae_anomaly.domain import (
-    SHIFT_PREFIX,
     BoolArray,
     CheckedReadings,
     FloatArray,
     IntArray,
     Problem,
+    SensorReason,
     State,
     TextArray,
 )
@@ -48,6 +49,7 @@ class ScoredSteps:
         shift: -log p of the most shifted sensor. Shape `(steps,)`.
         shift_sensor: Which sensor that is, by its position in the contract. Shape `(steps,)`.
         reason: "" or why a step is unscorable. Shape `(steps,)`.
+        breach: "" or which rule fires for which sensor. Shape `(steps,)`.
     """
 
     steps: Steps
@@ -56,6 +58,7 @@ class ScoredSteps:
     shift: FloatArray
     shift_sensor: IntArray
     reason: TextArray
+    breach: TextArray
 
     def take(self, steps: Steps, chosen: BoolArray) -> ScoredSteps:
         """Return some of the steps."""
@@ -66,6 +69,7 @@ class ScoredSteps:
             self.shift[chosen],
             self.shift_sensor[chosen],
             self.reason[chosen],
+            self.breach[chosen],
         )
 
 
@@ -78,8 +82,8 @@ class RowScores:
         score: Multiples of what is normal; higher is stranger. Shape `(rows,)`.
         threshold: Limit of `score`. Shape `(rows,)`.
         state: `State` values. Shape `(rows,)`.
-        reason: Why the row is unscorable, or what is shifted where that makes it anomalous,
-            else "". Shape `(rows,)`.
+        reason: Why the row is unscorable, or which sensor alone makes it anomalous and how, else
+            "". Shape `(rows,)`.
         kl: Nats. Shape `(rows,)`.
         contribution: Nats per sensor. Shape `(rows, sensors)`.
         mean: Expected values, raw units. Shape `(rows, sensors)`.
@@ -102,6 +106,7 @@ def score_steps(
     steps: Steps,
     density: Density,
     shift_model: ShiftModel | None,
+    rule_limits: RuleLimits,
     *,
     settings: ThresholdConfig,
 ) -> ScoredSteps:
@@ -112,10 +117,11 @@ def score_steps(
         steps: Their usable rows in order of asset and time.
         density: The fitted density.
         shift_model: What a shifted sensor is, or None to look for none.
+        rule_limits: Where the rules beside the density fire.
         settings: How slowly a level may drift, and which share of its sensors a step needs.
 
     Returns:
-        What both channels say of each step.
+        What both channels and the rules say of each step.
     """
     readings = checked.readings
     values = readings.values[steps.rows]
@@ -139,7 +145,9 @@ def score_steps(
         mine = AssetSteps(values[:, modelled], steps.segment_start, track, readings.asset_names)
         shifts = find_shifts(shift_model, mine)
         shift, shift_sensor = shifts.nats, np.array(modelled)[shifts.channel]
-    return ScoredSteps(steps, scores, energy, shift, shift_sensor, reason)
+    ruled = RuleSteps(values, steps.segment_start, track.timestamps, track.period_s)
+    breach = find_breaches(ruled, rule_limits, checked.contract)
+    return ScoredSteps(steps, scores, energy, shift, shift_sensor, reason, breach)
 
 
 def smooth_channels(
@@ -197,6 +205,7 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
         steps,
         density,
         record.shift_model,
+        record.rule_limits,
         settings=record.config.threshold,
     )
     energy, shift = smooth_channels(
@@ -207,10 +216,14 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
     thresholds = [record.calibration_of(name).threshold for name in readings.asset_names]
     score, is_shift = combine(energy, shift, limits, codes)
     threshold = np.array(thresholds)[codes]
-    flagged = score > threshold
-    names = np.array([SHIFT_PREFIX + name for name in checked.contract.sensor_names], dtype=object)
+    shifted = (score > threshold) & is_shift
+    sensors = checked.contract.sensor_names
+    names = np.array([SensorReason.SHIFT.of(name) for name in sensors], dtype=object)
     reason = scored.reason.copy()
-    reason[flagged & is_shift] = names[scored.shift_sensor[flagged & is_shift]]
+    reason[shifted] = names[scored.shift_sensor[shifted]]
+    ruled = (scored.breach != "") & ~np.isnan(score)
+    reason[ruled] = scored.breach[ruled]
+    score[ruled] = np.maximum(score, RULE_EXCESS * threshold)[ruled]
     at = _find_steps(checked, steps)
     return _spread(scored, score, threshold, at, checked.problems, reason)
 

@@ -12,11 +12,11 @@ from vae_anomaly.detector.scoring import RowScores
 from vae_anomaly.domain import (
     DEFAULT_ASSET,
     NO_TIME,
-    SHIFT_PREFIX,
     CheckedReadings,
     Contract,
     FloatArray,
     Readings,
+    SensorReason,
 )
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 TIME_ZONE = "UTC"
 
 LEAST_EXCESS = 1.0
-"""Nats of blame that a shifted sensor gets at least: its shift may be too small to show in the
-density of a single step."""
+"""Nats of blame that a sensor which a reason names gets at least: a small shift or a flat line may
+not show in the density of a single step."""
 
 
 def make_score_table(checked: CheckedReadings, rows: RowScores) -> pa.Table:
@@ -79,7 +79,7 @@ def read_traces(
     score = scores["score"].to_numpy()
     struct = scores["contribution"].combine_chunks()
     shares = [struct.field(name).to_numpy(zero_copy_only=False) for name in contract.sensor_names]
-    excess = _blame_shifted(np.stack(shares, axis=1) - normal, scores["reason"], contract)
+    excess = _blame_named(np.stack(shares, axis=1) - normal, scores["reason"], contract)
     assets = np.full(len(times), DEFAULT_ASSET, dtype=object)
     if contract.asset in scores.column_names:
         assets = scores[contract.asset].to_numpy()
@@ -90,17 +90,18 @@ def read_traces(
         yield asset, ScoreTrace(times[rows], score[rows], excess[rows])
 
 
-def _blame_shifted(excess: FloatArray, reasons: pa.ChunkedArray, contract: Contract) -> FloatArray:
-    """Give steps that are anomalous for a shift to the sensor that is shifted, and to no other."""
+def _blame_named(excess: FloatArray, reasons: pa.ChunkedArray, contract: Contract) -> FloatArray:
+    """Give steps that are anomalous for one sensor alone to that sensor, and to no other."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    names = [SHIFT_PREFIX + name for name in contract.sensor_names]
-    sensor = pc.index_in(reasons.cast("string"), value_set=pa.array(names, pa.string())).to_numpy()
-    shifted = np.flatnonzero(np.isfinite(sensor))
-    total = np.maximum(np.nan_to_num(excess[shifted]), 0.0).sum(axis=1)
-    excess[shifted] = 0.0
-    excess[shifted, sensor[shifted].astype(np.int64)] = np.maximum(total, LEAST_EXCESS)
+    texts = [kind.of(name) for kind in SensorReason for name in contract.sensor_names]
+    number = pc.index_in(reasons.cast("string"), value_set=pa.array(texts, pa.string())).to_numpy()
+    named = np.flatnonzero(np.isfinite(number))
+    sensor = number[named].astype(np.int64) % len(contract.sensor_names)
+    total = np.maximum(np.nan_to_num(excess[named]), 0.0).sum(axis=1)
+    excess[named] = 0.0
+    excess[named, sensor] = np.maximum(total, LEAST_EXCESS)
     return excess
 
 
