@@ -306,7 +306,7 @@ class Reach:
     """How far around a step the readings lie that its score depends on.
 
     Attributes:
-        window_steps: Steps before it whose energies enter its score.
+        window_steps: Steps before it whose energies enter its score, or that a rule looks at.
         lookahead_steps: Steps after it that do.
         level_us: Microseconds before the first of those steps from which levels are taken.
     """

@@ -43,8 +43,8 @@ MAX_FLAT_STEPS = 2_000
 
 TRAINING_PER_LIMIT = 50
 """Training values per step of the limit: a sensor that changes more seldom, or was seen for less,
-has no rule. With 20 of them 1,326 of the 179,109 normal rows of TSB-AD-M were called flat lines,
-all in one series that trains on 564 rows; with 50 none are."""
+has no rule. With 20 times as many 1,326 of the 179,109 normal rows of TSB-AD-M were flat
+lines, all in one series that trains on 564 rows; with 50 times none are."""
 
 MIN_PRESENT_SHARE = 0.5
 """Share of the steps of a flat line that have a value: silence is no flat line."""

@@ -15,6 +15,7 @@ from vae_anomaly.config import (
     DetectorConfig,
     ModelConfig,
     ReadingsConfig,
+    RulesConfig,
     ThresholdConfig,
 )
 from vae_anomaly.detector.smoothing import memory_steps
@@ -376,3 +377,29 @@ def test_normal_readings_keep_about_the_rate_that_was_asked_for(detector):
     calibration = detector.record.calibrations["asset"]
     assert np.mean(fresh == "anomalous") < 2 * calibration.rate_high
     assert replace(calibration).num_steps == 360
+
+
+# --- rules beside the density ---
+
+
+def test_a_sensor_that_is_stuck_at_its_mean_is_found_named_and_blamed(detector):
+    name, stuck = "sensor 2 (unit)", slice(100, 160)
+    values = make_plant(300, seed=9)[name].to_numpy().copy()
+    values[stuck] = values.mean()
+    table = set_column(make_plant(300, seed=9), name, values)
+    found = detector.examine(table)
+    limit = detector.record.rule_limits.flat_steps[2]
+    flat = np.array(found.scores["reason"].to_pylist()) == f"flat_line: {name}"
+    assert np.flatnonzero(flat).tolist() == list(range(stuck.start + limit, stuck.stop))
+    assert (states(found.scores)[flat] == "anomalous").all()
+    times = found.checked.readings.timestamps[flat]
+    [event] = [one for one in found.events if one.start_us <= times[0] < one.end_us]
+    assert event.end_us > times[-1]
+    assert event.top_sensors[0] == name
+    assert detector.reach.window_steps >= limit
+
+
+def test_a_rule_for_an_unknown_sensor_is_refused_before_anything_is_trained(plant):
+    config = DetectorConfig(rules=RulesConfig(max_changes={"sensor 9 (unit)": 1.0}))
+    with pytest.raises(ContractError, match=r"did you mean 'sensor \d \(unit\)'\?"):
+        Detector.fit(plant, config=config, progress=lambda *_: pytest.fail("it trained"))
