@@ -400,16 +400,18 @@ def _calibrate_assets(
     energy, shift = smooth_channels(held, settings=settings, normal_level=normal_level)
     rules = make_alert_rules(config, part.checked.contract.period_s)
     limits, calibrations = {}, {}
+    ruled = held.breach != ""
     for asset in part.count_steps():
         mine = part.rows_of(asset) & ~np.isnan(energy)
         score = np.empty(0)
         if mine.any():
+            free = mine & ~ruled if (mine & ~ruled).any() else mine
             limits[asset] = set_limits(
-                energy[mine], shift[mine], false_alarm_rate=settings.false_alarm_rate
+                energy[free], shift[free], false_alarm_rate=settings.false_alarm_rate
             )
             score, _ = combine(energy[mine], shift[mine], [limits[asset]])
         calibrations[asset] = calibrate(
-            HeldOut(asset, part.timestamps[mine], score, held.breach[mine] != ""),
+            HeldOut(asset, part.timestamps[mine], score, ruled[mine]),
             rules=rules,
             budget_per_week=settings.alert_budget_per_week,
             false_alarm_rate=settings.false_alarm_rate,

@@ -403,3 +403,24 @@ def test_a_rule_for_an_unknown_sensor_is_refused_before_anything_is_trained(plan
     config = DetectorConfig(rules=RulesConfig(max_changes={"sensor 9 (unit)": 1.0}))
     with pytest.raises(ContractError, match=r"did you mean 'sensor \d \(unit\)'\?"):
         Detector.fit(plant, config=config, progress=lambda *_: pytest.fail("it trained"))
+
+
+def test_held_out_steps_that_a_rule_flags_count_as_flagged_and_set_no_limit(plant):
+    name = "sensor 2 (unit)"
+    top = float(plant[name].to_numpy().max())
+    wild = change(make_plant(1000, seed=9), name, slice(0, 1000, 200), 100.0)
+    fitted = Detector.fit(
+        plant,
+        calibration=wild,
+        config=DetectorConfig(
+            model=ModelConfig(**SHORT),
+            threshold=ThresholdConfig(smoothing_steps=1, shift_steps=0, adaptation_steps=0),
+            rules=RulesConfig(ranges={name: (-10 * top, 10 * top)}),
+        ),
+    )
+    [calibration] = fitted.record.calibrations.values()
+    [limits] = fitted.record.limits.values()
+    assert limits.energy * calibration.threshold < 100
+    assert 5 / 1000 <= calibration.expected_rate <= 0.011
+    reasons = np.array(fitted.score(wild)["reason"].to_pylist())
+    assert np.flatnonzero(reasons == f"out_of_range: {name}").tolist() == [0, 200, 400, 600, 800]
