@@ -229,3 +229,36 @@ def alert_spans(
         for first, last in merged
         if sum(score > threshold for score in scores[first : last + 1]) >= min_flags
     ]
+
+
+# --- rules ----------------------------------------------------------------------------------
+
+
+def flat_lines(values: Sequence[float], segment_start: Sequence[int], *, limit: int) -> list[bool]:
+    """Steps whose last `limit + 1` steps are of one segment and show one value and no other."""
+    fires = []
+    for step, value in enumerate(values):
+        first = step - limit
+        shown = [] if first < 0 else [x for x in values[first : step + 1] if not math.isnan(x)]
+        fires.append(
+            first >= segment_start[step]
+            and not math.isnan(value)
+            and all(x == value for x in shown)
+            and len(shown) >= (limit + 1) / 2
+        )
+    return fires
+
+
+def longest_flat(values: Sequence[float], segment_start: Sequence[int]) -> int:
+    """Steps from a value back over all that show no other one, the most of them."""
+    longest = 0
+    for step, value in enumerate(values):
+        if math.isnan(value):
+            continue
+        first = step
+        while first > segment_start[step] and (
+            math.isnan(values[first - 1]) or values[first - 1] == value
+        ):
+            first -= 1
+        longest = max(longest, step - first + 1)
+    return longest

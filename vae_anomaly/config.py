@@ -33,6 +33,9 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+_Limit = Annotated[float, Field(allow_inf_nan=True)]
+
+
 class ReadingsConfig(_Settings):
     """How raw input is understood.
 
@@ -155,6 +158,30 @@ class AlertConfig(_Settings):
     top_sensors: Annotated[int, Field(ge=1)] = 3
 
 
+class RulesConfig(_Settings):
+    """Rules beside the density, for what it cannot see; a step where one fires is anomalous.
+
+    Attributes:
+        flat_lines: Whether a sensor that keeps one value at least four times as long as it ever
+            did in training is anomalous. Sensors that seldom change have no such rule.
+        ranges: Smallest and largest value allowed of a sensor, raw units, as in
+            `{ flow = [0.0, 0.2] }`; -inf or inf where there is no limit.
+        max_changes: Largest change allowed from one tick to the next, raw units, as in
+            `{ tank_level = 0.5 }`.
+    """
+
+    flat_lines: bool = True
+    ranges: dict[str, tuple[_Limit, _Limit]] = Field(default_factory=dict)
+    max_changes: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _ranges_in_order(self) -> Self:
+        for name, (low, high) in self.ranges.items():
+            if not low < high:
+                raise ValueError(f"expected low < high in the range of '{name}'")
+        return self
+
+
 class DetectorConfig(_Settings):
     """Everything `Detector.fit` needs beyond the readings.
 
@@ -166,6 +193,7 @@ class DetectorConfig(_Settings):
         model: The network and its training.
         threshold: What alarm rate is asked for.
         alerts: How flags become alert events.
+        rules: What is anomalous whatever the density says.
     """
 
     preset: Literal["default", "question", "question-squared-error"] = "default"
@@ -173,6 +201,7 @@ class DetectorConfig(_Settings):
     model: ModelConfig = ModelConfig()
     threshold: ThresholdConfig = ThresholdConfig()
     alerts: AlertConfig = AlertConfig()
+    rules: RulesConfig = RulesConfig()
 
 
 class LakeConfig(_Settings):

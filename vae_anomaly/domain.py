@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
-CodeArray = NDArray[np.int8] | NDArray[np.int16]
+CodeArray = NDArray[np.int8] | NDArray[np.int32]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 TextArray = NDArray[np.object_]
@@ -28,10 +28,6 @@ DEFAULT_ASSET = "asset"
 
 LABEL_PREFIX = "label_"
 """Columns named so hold truth; they are never inputs."""
-
-
-SHIFT_PREFIX = "shift: "
-"""Before the sensor's name in the reason of a step that is anomalous for a small lasting shift."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +80,33 @@ class Problem(StrEnum):
     """Same asset, time and values as a row that is kept."""
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
     """Same asset and time as a row that is kept, other values."""
+
+
+class SensorReason(StrEnum):
+    """Why a step is anomalous for one sensor alone; the reason reads `KIND: SENSOR`."""
+
+    SHIFT = "shift"
+    """Off what the others suggest, a little but for long."""
+    OUT_OF_RANGE = "out_of_range"
+    """Outside the declared range."""
+    CHANGE = "change"
+    """Changed by more than the declared step."""
+    FLAT_LINE = "flat_line"
+    """Kept one value for far longer than it ever did in training."""
+
+    def of(self, sensor: str) -> str:
+        """Return the reason for a sensor.
+
+        Example:
+            >>> SensorReason.FLAT_LINE.of("flow")
+            'flat_line: flow'
+        """
+        return f"{self.value}: {sensor}"
+
+
+def name_sensor_reasons(sensors: tuple[str, ...]) -> tuple[str, ...]:
+    """Return every reason for every sensor, kind by kind."""
+    return tuple(kind.of(sensor) for kind in SensorReason for sensor in sensors)
 
 
 PROBLEMS = tuple(problem.value for problem in Problem)
@@ -348,7 +371,7 @@ class Reach:
     """How far around a step the readings lie that its score depends on.
 
     Attributes:
-        window_steps: Steps before it whose energies enter its score.
+        window_steps: Steps before it whose energies enter its score, or that a rule looks at.
         lookahead_steps: Steps after it that do.
         level_us: Microseconds before the first of those steps from which levels are taken.
     """

@@ -240,3 +240,36 @@ def test_a_latency_is_a_number_of_steps_over_which_the_score_is_smoothed():
     assert ThresholdConfig(latency=20).latency_steps == 20
     with pytest.raises(ValueError, match="smoothing_steps of at least 2 with a latency"):
         ThresholdConfig(latency=20, smoothing_steps=1)
+
+
+def test_rules_are_declared_per_sensor(tmp_path):
+    text = """
+        [detector.rules]
+        flat_lines = false
+
+        [detector.rules.ranges]
+        flow = [0.0, 0.2]
+        "tank level" = [-inf, 5]
+
+        [detector.rules.max_changes]
+        flow = 0.05
+        """
+    rules = read_pipeline_config(write(tmp_path, text)).detector.rules
+    assert not rules.flat_lines
+    assert rules.ranges == {"flow": (0.0, 0.2), "tank level": (-math.inf, 5.0)}
+    assert rules.max_changes == {"flow": 0.05}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ranges = { flow = [2.0, 1.0] }",
+        "ranges = { flow = [1.0, 1.0] }",
+        "ranges = { flow = [nan, 1.0] }",
+        "ranges = { flow = [1.0] }",
+        "max_changes = { flow = 0.0 }",
+        "max_changes = { flow = inf }",
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(tmp_path, text):
+    assert "'detector.rules" in refused(write(tmp_path, f"[detector.rules]\n{text}"))

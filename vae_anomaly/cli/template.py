@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 import textwrap
 from typing import Any
@@ -63,6 +64,8 @@ def _write_value(value: Any) -> str:
         return "{ " + ", ".join(pairs) + " }" if pairs else "{}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_write_value(item) for item in value)}]"
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
     return _quote(value)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import numpy as np
@@ -17,6 +17,7 @@ from vae_anomaly.detector.alerts import AlertRules, find_spans
 from vae_anomaly.domain import (
     SECONDS_PER_DAY,
     SECONDS_PER_WEEK,
+    BoolArray,
     Calibration,
     FloatArray,
     IntArray,
@@ -48,11 +49,19 @@ class HeldOut:
         asset: Its name.
         timestamps: Microseconds. Shape `(steps,)`.
         score: Smoothed as in use; higher is stranger. Shape `(steps,)`.
+        ruled: Whether a rule fires, and the step is flagged whatever the threshold.
+            Shape `(steps,)`.
     """
 
     asset: str
     timestamps: IntArray
     score: FloatArray
+    ruled: BoolArray
+
+    def without_ruled(self) -> HeldOut:
+        """Return them with what the rules flag as normal as can be: it says no threshold."""
+        score = np.where(self.ruled, 0.0, self.score)
+        return replace(self, score=score, ruled=np.zeros_like(self.ruled))
 
 
 def calibrate(
@@ -170,10 +179,12 @@ def _calibrate_step_rate(held_out: HeldOut, rules: AlertRules, rate: float) -> C
 
     num = len(held_out.score)
     needed = math.ceil(1.0 / rate)
-    quantile = float(np.quantile(held_out.score, 1.0 - rate, method="median_unbiased"))
+    score = held_out.without_ruled().score
+    left = max(rate - float(np.mean(held_out.ruled)), min(rate, 1.0 / num))
+    quantile = float(np.quantile(score, 1.0 - left, method="median_unbiased"))
     threshold = max(quantile, LIMIT_SCORE)
     effective = effective_sample_size(held_out.score)
-    above = float(np.mean(held_out.score > threshold))
+    above = float(np.mean((score > threshold) | held_out.ruled))
     exceeding, below = above * effective, (1.0 - above) * effective
     return Calibration(
         method="held-out prediction limits",
@@ -202,10 +213,11 @@ def _calibrate_budget(
     if duration_s < needed_s and not provisional:
         _refuse_budget(held_out.asset, budget, needed_s=needed_s, got_s=duration_s)
     weeks = duration_s / SECONDS_PER_WEEK
-    threshold = max(
-        _empirical_threshold(held_out, rules, budget * weeks),
-        _tail_threshold(held_out, rules, budget * weeks),
-    )
+    allowed, rest = budget * weeks, held_out.without_ruled()
+    # where rules use the budget up, one event is left: a higher threshold would undo no rule
+    by_rules = _count_events(held_out, rules, float(held_out.score.max()))
+    left = max(allowed - by_rules, min(allowed, MIN_EXPECTED_EVENTS))
+    threshold = max(_empirical_threshold(rest, rules, left), _tail_threshold(rest, rules, left))
     num_events = _count_events(held_out, rules, threshold)
     low, high = _poisson_interval(num_events)
     return Calibration(
@@ -238,7 +250,8 @@ def _candidates(score: FloatArray) -> Sequence[float]:
 
 
 def _count_events(held_out: HeldOut, rules: AlertRules, threshold: float) -> int:
-    return len(find_spans(held_out.timestamps, held_out.score, threshold=threshold, rules=rules))
+    score = np.where(held_out.ruled, np.inf, held_out.score)
+    return len(find_spans(held_out.timestamps, score, threshold=threshold, rules=rules))
 
 
 def _empirical_threshold(held_out: HeldOut, rules: AlertRules, allowed: float) -> float:

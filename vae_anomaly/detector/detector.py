@@ -249,6 +249,7 @@ class Detector:
             window_steps=max(
                 smoothing.memory_steps(settings.smoothing_steps) + self._density.window - 1,
                 smoothing.memory_steps(settings.shift_steps) if settings.shift_steps else 0,
+                self._record.rule_limits.memory_steps,
             )
             - 1,
             lookahead_steps=settings.latency_steps,

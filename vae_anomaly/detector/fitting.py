@@ -18,6 +18,7 @@ from vae_anomaly.detector.calibration import HeldOut, calibrate, require_held_ou
 from vae_anomaly.detector.channels import ChannelLimits, combine, set_limits
 from vae_anomaly.detector.health import HeldOutFit, check_health
 from vae_anomaly.detector.record import FORMAT, DetectorRecord, TrainingFacts
+from vae_anomaly.detector.rules import RuleLimits, set_rule_limits
 from vae_anomaly.detector.scoring import (
     ScoredSteps,
     find_normal_level,
@@ -186,7 +187,7 @@ def judge_networks(networks: Networks, *, config: DetectorConfig, seed: int) -> 
     """
     first, held_part = networks.first, networks.held_part
     judged = _without_new_movers(first.fitted.density, networks.final.fitted.density.roles)
-    held = _score_held_out(held_part, judged, first.shift_model, config)
+    held = _score_held_out(held_part, judged, first, config)
     still = first.fitted.density.score(held_part.values, held_part.steps.segment_start)
     outcome = _Outcome(first, networks.final, held_part, held, still, config)
     return FittedDetector(networks.final.fitted.density, _make_record(outcome, seed=seed))
@@ -272,6 +273,7 @@ class _FittedPart:
     profiles: tuple[SensorProfile, ...]
     fitted: FittedDensity
     shift_model: ShiftModel | None
+    rule_limits: RuleLimits
 
 
 @dataclass(frozen=True)
@@ -303,10 +305,10 @@ def _fit_part(
         sensors=part.checked.contract.sensors,
         asset_codes=part.steps.asset_codes,
     )
-    fitted = fit_density(
-        part.values, part.steps.segment_start, profiles, settings=settings, options=options
-    )
-    return _FittedPart(part, profiles, fitted, _fit_shift_model(part, fitted, config))
+    start = part.steps.segment_start
+    rule_limits = set_rule_limits(part.values, start, profiles, settings=config.rules)
+    fitted = fit_density(part.values, start, profiles, settings=settings, options=options)
+    return _FittedPart(part, profiles, fitted, _fit_shift_model(part, fitted, config), rule_limits)
 
 
 def _fit_shift_model(
@@ -358,12 +360,14 @@ def _without_new_movers(density: Density, final: SensorRoles) -> Density:
 
 
 def _score_held_out(
-    held_part: Part, density: Density, shift_model: ShiftModel | None, config: DetectorConfig
+    held_part: Part, density: Density, fit: _FittedPart, config: DetectorConfig
 ) -> ScoredSteps:
     """Score held-out steps as they are scored in use: after the steps that came before them."""
     checked, mine = held_part.checked, held_part.steps
     steps = _order(checked, checked.usable, config)
-    scored = score_steps(checked, steps, density, shift_model, settings=config.threshold)
+    scored = score_steps(
+        checked, steps, density, fit.shift_model, fit.rule_limits, settings=config.threshold
+    )
     return scored.take(mine, np.isin(steps.rows, mine.rows))
 
 
@@ -394,6 +398,7 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
             else [0.0] * len(final.profiles)
         ),
         shift_model=final.shift_model,
+        rule_limits=final.rule_limits,
         limits=limits,
         calibrations=calibrations,
         fallback=min(
@@ -438,16 +443,18 @@ def _calibrate_assets(
     energy, shift = smooth_channels(held, settings=settings, normal_level=normal_level)
     rules = make_alert_rules(config, part.checked.contract.period_s)
     limits, calibrations = {}, {}
+    ruled = held.breach.codes != 0
     for asset in part.count_steps():
         mine = part.rows_of(asset) & ~np.isnan(energy)
         score = np.empty(0)
         if mine.any():
+            free = mine & ~ruled if (mine & ~ruled).any() else mine
             limits[asset] = set_limits(
-                energy[mine], shift[mine], false_alarm_rate=settings.false_alarm_rate
+                energy[free], shift[free], false_alarm_rate=settings.false_alarm_rate
             )
             score, _ = combine(energy[mine], shift[mine], [limits[asset]])
         calibrations[asset] = calibrate(
-            HeldOut(asset, part.timestamps[mine], score),
+            HeldOut(asset, part.timestamps[mine], score, ruled[mine]),
             rules=rules,
             budget_per_week=settings.alert_budget_per_week,
             false_alarm_rate=settings.false_alarm_rate,

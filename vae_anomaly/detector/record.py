@@ -9,6 +9,7 @@ from typing import Any
 
 from vae_anomaly.config import DetectorConfig, parse_record
 from vae_anomaly.detector.channels import ChannelLimits
+from vae_anomaly.detector.rules import RuleLimits
 from vae_anomaly.detector.shift import ShiftModel
 from vae_anomaly.domain import (
     Calibration,
@@ -20,7 +21,7 @@ from vae_anomaly.domain import (
 from vae_anomaly.errors import DetectorError
 from vae_anomaly.model.density import SensorRoles
 
-FORMAT = 3
+FORMAT = 4
 """Version of the saved form; raised when an older reader could misread it."""
 
 
@@ -66,6 +67,7 @@ class DetectorRecord:
         normal_level: Median energy of held-out normal steps; stands in for missing steps.
         normal_contribution: Mean contribution of each sensor on held-out normal steps, nats.
         shift_model: What a shifted sensor is, or None where none is looked for.
+        rule_limits: Where the rules beside the density fire, per sensor.
         limits: Limits of both channels per asset; the score is in multiples of them.
         calibrations: Threshold per asset.
         fallback: Asset whose limits and threshold serve those that were not calibrated: the one
@@ -85,6 +87,7 @@ class DetectorRecord:
     normal_level: float
     normal_contribution: tuple[float, ...]
     shift_model: ShiftModel | None
+    rule_limits: RuleLimits
     limits: dict[str, ChannelLimits]
     calibrations: dict[str, Calibration]
     fallback: str
@@ -158,6 +161,9 @@ def _check_consistent(record: DetectorRecord) -> None:
             f"got {len(shift.spread)}"
         )
     num_sensors, roles = len(record.contract.sensors), record.roles
+    rules = record.rule_limits
+    if {len(x) for x in (rules.flat_steps, rules.low, rules.high, rules.change)} != {num_sensors}:
+        raise ValueError(f"expected limits of the rules for {num_sensors} sensors, got others")
     given = sorted((*roles.modelled, *roles.constant, *roles.empty))
     if given != list(range(num_sensors)) or len(roles.constant) != len(roles.constant_values):
         raise ValueError(f"expected one role for each of {num_sensors} sensors, got others")

@@ -10,11 +10,11 @@ from vae_anomaly.config import ThresholdConfig
 from vae_anomaly.detector.adaptation import Track, adapt
 from vae_anomaly.detector.channels import combine
 from vae_anomaly.detector.record import DetectorRecord
+from vae_anomaly.detector.rules import RULE_EXCESS, RuleLimits, RuleSteps, find_breaches
 from vae_anomaly.detector.shift import AssetSteps, ShiftModel, find_shifts
 from vae_anomaly.detector.smoothing import average_ahead, smooth
 from vae_anomaly.domain import (
     PROBLEMS,
-    SHIFT_PREFIX,
     STATES,
     BoolArray,
     CheckedReadings,
@@ -23,6 +23,7 @@ from vae_anomaly.domain import (
     Problem,
     State,
     Texts,
+    name_sensor_reasons,
 )
 from vae_anomaly.errors import ContractError
 from vae_anomaly.model.density import Density, StepScores
@@ -54,6 +55,7 @@ class ScoredSteps:
         shift: -log p of the most shifted sensor. Shape `(steps,)`.
         shift_sensor: Which sensor that is, by its position in the contract. Shape `(steps,)`.
         reason: "" or why a step is unscorable. Shape `(steps,)`.
+        breach: "" or which rule fires for which sensor. Shape `(steps,)`.
     """
 
     steps: Steps
@@ -62,6 +64,7 @@ class ScoredSteps:
     shift: FloatArray
     shift_sensor: IntArray
     reason: Texts
+    breach: Texts
 
     def take(self, steps: Steps, chosen: BoolArray) -> ScoredSteps:
         """Return some of the steps."""
@@ -72,6 +75,7 @@ class ScoredSteps:
             self.shift[chosen],
             self.shift_sensor[chosen],
             self.reason[chosen],
+            self.breach[chosen],
         )
 
 
@@ -84,8 +88,8 @@ class RowScores:
         score: Multiples of what is normal; higher is stranger. Shape `(rows,)`.
         threshold: Limit of `score`. Shape `(rows,)`.
         state: `State` values. Shape `(rows,)`.
-        reason: Why the row is unscorable, or what is shifted where that makes it anomalous,
-            else "". Shape `(rows,)`.
+        reason: Why the row is unscorable, or which sensor alone makes it anomalous and how, else
+            "". Shape `(rows,)`.
         kl: Nats. Shape `(rows,)`.
         contribution: Nats per sensor. Shape `(rows, sensors)`.
         mean: Expected values, raw units. Shape `(rows, sensors)`.
@@ -108,6 +112,7 @@ def score_steps(
     steps: Steps,
     density: Density,
     shift_model: ShiftModel | None,
+    rule_limits: RuleLimits,
     *,
     settings: ThresholdConfig,
 ) -> ScoredSteps:
@@ -118,10 +123,11 @@ def score_steps(
         steps: Their usable rows in order of asset and time.
         density: The fitted density.
         shift_model: What a shifted sensor is, or None to look for none.
+        rule_limits: Where the rules beside the density fire.
         settings: How slowly a level may drift, and which share of its sensors a step needs.
 
     Returns:
-        What both channels say of each step.
+        What both channels and the rules say of each step.
     """
     readings = checked.readings
     values = take_rows(readings.values, steps.rows)
@@ -147,7 +153,10 @@ def score_steps(
         mine = AssetSteps(values[:, modelled], steps.segment_start, track, readings.asset_names)
         shifts = find_shifts(shift_model, mine)
         shift, shift_sensor = shifts.nats, np.array(modelled)[shifts.channel]
-    return ScoredSteps(steps, scores, energy, shift, shift_sensor, Texts(codes, REASONS))
+    ruled = RuleSteps(values, steps.segment_start, track.timestamps, track.period_s)
+    breach = find_breaches(ruled, rule_limits, checked.contract)
+    reason = Texts(codes, REASONS)
+    return ScoredSteps(steps, scores, energy, shift, shift_sensor, reason, breach)
 
 
 def smooth_channels(
@@ -205,6 +214,7 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
         steps,
         density,
         record.shift_model,
+        record.rule_limits,
         settings=record.config.threshold,
     )
     energy, shift = smooth_channels(
@@ -216,9 +226,12 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
     score, is_shift = combine(energy, shift, limits, codes)
     threshold = np.array(thresholds)[codes]
     shifted = np.flatnonzero(is_shift & (score > threshold))
-    reason = scored.reason.codes.astype(np.int16)
-    reason[shifted] = len(REASONS) + scored.shift_sensor[shifted]
-    names = (*REASONS, *(SHIFT_PREFIX + name for name in checked.contract.sensor_names))
+    reason = scored.reason.codes.astype(np.int32)
+    reason[shifted] = len(REASONS) + scored.shift_sensor[shifted]  # shifts are the first kind
+    ruled = np.flatnonzero((scored.breach.codes != 0) & ~np.isnan(score))
+    reason[ruled] = len(REASONS) - 1 + scored.breach.codes[ruled]
+    score[ruled] = np.maximum(score[ruled], RULE_EXCESS * threshold[ruled])
+    names = (*REASONS, *name_sensor_reasons(checked.contract.sensor_names))
     at = _find_steps(checked, steps)
     return _spread(scored, score, threshold, at, checked.row_problems, Texts(reason, names))
 
@@ -264,7 +277,7 @@ def _spread(
 
     row_score, row_threshold = pick(score), pick(threshold)
     scorable = ~np.isnan(row_score)
-    reason = problems.codes.astype(np.int16)
+    reason = problems.codes.astype(np.int32)
     reason[known] = step_reason.codes[at[known]]
     # a NaN compares false both ways, so only a proven score can leave "unscorable"
     state = np.full(len(at), STATES.index(State.UNSCORABLE.value), dtype=np.int8)

@@ -12,13 +12,13 @@ from vae_anomaly.detector.scoring import RowScores
 from vae_anomaly.domain import (
     DEFAULT_ASSET,
     NO_TIME,
-    SHIFT_PREFIX,
     CheckedReadings,
     Contract,
     FloatArray,
     IntArray,
     Readings,
     Texts,
+    name_sensor_reasons,
 )
 from vae_anomaly.readings.rows import take_rows
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 TIME_ZONE = "UTC"
 
 LEAST_EXCESS = 1.0
-"""Nats of blame that a shifted sensor gets at least: its shift may be too small to show in the
-density of a single step."""
+"""Nats of blame that a sensor which a reason names gets at least: a small shift or a flat line may
+not show in the density of a single step."""
 
 
 def make_score_table(checked: CheckedReadings, rows: RowScores) -> pa.Table:
@@ -86,7 +86,7 @@ def read_traces(
     for k, name in enumerate(contract.sensor_names):
         share = struct.field(name).to_numpy(zero_copy_only=False)
         np.subtract(share, normal[k], out=excess[:, k])
-    _blame_shifted(excess, scores["reason"], contract)
+    _blame_named(excess, scores["reason"], contract)
     for asset, mine in _rows_of_assets(scores, contract.asset):
         rows = mine
         if not np.all(np.diff(times[mine]) > 0):
@@ -108,17 +108,18 @@ def _rows_of_assets(scores: pa.Table, column: str | None) -> Iterator[tuple[str,
             yield asset, np.flatnonzero(assets == asset)
 
 
-def _blame_shifted(excess: FloatArray, reasons: pa.ChunkedArray, contract: Contract) -> None:
-    """Give steps that are anomalous for a shift to the sensor that is shifted, and to no other."""
+def _blame_named(excess: FloatArray, reasons: pa.ChunkedArray, contract: Contract) -> None:
+    """Give steps that are anomalous for one sensor alone to that sensor, and to no other."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    names = [SHIFT_PREFIX + name for name in contract.sensor_names]
-    sensor = pc.index_in(reasons.cast("string"), value_set=pa.array(names, pa.string())).to_numpy()
-    shifted = np.flatnonzero(np.isfinite(sensor))
-    total = np.maximum(np.nan_to_num(excess[shifted]), 0.0).sum(axis=1)
-    excess[shifted] = 0.0
-    excess[shifted, sensor[shifted].astype(np.int64)] = np.maximum(total, LEAST_EXCESS)
+    texts = pa.array(name_sensor_reasons(contract.sensor_names), pa.string())
+    number = pc.index_in(reasons.cast("string"), value_set=texts).to_numpy()
+    named = np.flatnonzero(np.isfinite(number))
+    sensor = number[named].astype(np.int64) % len(contract.sensor_names)
+    total = np.maximum(np.nan_to_num(excess[named]), 0.0).sum(axis=1)
+    excess[named] = 0.0
+    excess[named, sensor] = np.maximum(total, LEAST_EXCESS)
 
 
 def make_time_column(readings: Readings) -> pa.Array:

@@ -1,3 +1,4 @@
+import math
 import re
 import tomllib
 
@@ -9,6 +10,7 @@ from vae_anomaly.config import (
     LakeConfig,
     PipelineConfig,
     ReadingsConfig,
+    RulesConfig,
     ThresholdConfig,
     TrainingPeriod,
     make_config,
@@ -52,6 +54,7 @@ def test_chosen_settings_read_back_whatever_their_names(name):
             preset="question",
             readings=ReadingsConfig(sentinels=(-9999.0,), units={name: "m3/s"}, period_s=0.5),
             threshold=ThresholdConfig(alert_budget_per_week=2.0, provisional=True),
+            rules=RulesConfig(ranges={name: (-math.inf, 5.0)}, max_changes={name: 0.5}),
         ),
         lake=LakeConfig(root="lake"),
         training=TrainingPeriod(end="2026-01-30T00:00:00Z"),

@@ -11,6 +11,7 @@ import pyarrow as pa
 from vae_anomaly.config import AlertConfig, DetectorConfig, ThresholdConfig
 from vae_anomaly.detector.channels import ChannelLimits
 from vae_anomaly.detector.record import FORMAT, DetectorRecord, TrainingFacts
+from vae_anomaly.detector.rules import RuleLimits
 from vae_anomaly.domain import (
     Calibration,
     Contract,
@@ -29,6 +30,8 @@ PERIOD_S = 60.0
 START_US = 1_750_000_000_000_000
 STEP_US = 60_000_000
 NAN = float("nan")
+INF = float("inf")
+NO_RULES = RuleLimits((0, 0), (-INF, -INF), (INF, INF), (INF, INF))
 
 
 class StandardNormal:
@@ -70,6 +73,7 @@ def make_record(
         normal_level=normal_level,
         normal_contribution=(0.9, NAN),
         shift_model=None,
+        rule_limits=NO_RULES,
         limits=dict.fromkeys(thresholds, ChannelLimits(energy=1.0, shift=1.0)),
         calibrations={name: make_calibration(value) for name, value in thresholds.items()},
         fallback=min(thresholds, key=lambda name: thresholds[name]),

@@ -29,14 +29,15 @@ def ar1(num: int, phi: float, *, seed: int = 0) -> np.ndarray:
     return np.exp(values)
 
 
-def held_out(score: np.ndarray) -> HeldOut:
+def held_out(score: np.ndarray, ruled: np.ndarray | None = None) -> HeldOut:
     times = np.arange(len(score), dtype=np.int64) * MINUTE_US
-    return HeldOut("pump-07", times, score)
+    ruled = np.zeros(len(score), dtype=bool) if ruled is None else ruled
+    return HeldOut("pump-07", times, score, ruled)
 
 
-def at(score, *, budget=None, rate=0.01, provisional=False):
+def at(score, *, budget=None, rate=0.01, provisional=False, ruled=None):
     return calibrate(
-        held_out(score),
+        held_out(score, ruled),
         rules=RULES,
         budget_per_week=budget,
         false_alarm_rate=rate,
@@ -109,6 +110,43 @@ def test_too_few_independent_steps_make_a_rate_provisional():
     assert at(ar1(200, 0.99)).provisional
     assert at(ar1(99, 0.0), provisional=True).provisional
     assert not at(ar1(500, 0.0)).provisional
+
+
+# --- what rules flag ---
+
+
+def test_what_rules_flag_leaves_less_of_a_step_rate_for_the_scores():
+    score, ruled = ar1(10_000, 0.0), np.arange(10_000) % 200 == 0
+    found = at(score, rate=0.01, ruled=ruled)
+    assert found.threshold > at(score, rate=0.01).threshold
+    assert found.expected_rate == pytest.approx(0.01, abs=3e-4)
+
+
+def test_what_rules_flag_sets_no_threshold_by_its_own_score():
+    score, ruled = ar1(10_000, 0.0), np.arange(10_000) < 50
+    wild = np.where(ruled, 1e6, score)
+    for options in ({"rate": 0.01}, {"budget": 20.0}):
+        assert at(wild, ruled=ruled, **options).threshold <= score.max()
+
+
+def test_what_rules_flag_uses_up_the_budget():
+    score = ar1(2 * STEPS_PER_WEEK, 0.9)
+    ruled = np.arange(len(score)) % 4000 < 10
+    by_rules = count_events(ruled.astype(float), 0.5)
+    found = at(score, budget=10.0, ruled=ruled)
+    assert found.threshold > at(score, budget=10.0).threshold
+    assert by_rules / 2 <= found.expected_rate <= 10.0
+    assert count_events(np.where(ruled, np.inf, score), found.threshold) == (
+        2 * found.expected_rate
+    )
+
+
+def test_rules_beyond_the_budget_leave_the_threshold_above_the_scores_but_not_endless():
+    score = ar1(2 * STEPS_PER_WEEK, 0.9)
+    ruled = np.arange(len(score)) % 200 < 10
+    found = at(score, budget=1.0, ruled=ruled)
+    assert found.expected_rate > 1.0
+    assert np.quantile(score, 0.99) < found.threshold < 10 * score.max()
 
 
 # --- a budget ---

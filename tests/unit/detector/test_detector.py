@@ -15,6 +15,7 @@ from vae_anomaly.config import (
     DetectorConfig,
     ModelConfig,
     ReadingsConfig,
+    RulesConfig,
     ThresholdConfig,
 )
 from vae_anomaly.detector.smoothing import memory_steps
@@ -378,3 +379,50 @@ def test_normal_readings_keep_about_the_rate_that_was_asked_for(detector):
     calibration = detector.record.calibrations["asset"]
     assert np.mean(fresh == "anomalous") < 2 * calibration.rate_high
     assert replace(calibration).num_steps == 360
+
+
+# --- rules beside the density ---
+
+
+def test_a_sensor_that_is_stuck_at_its_mean_is_found_named_and_blamed(detector):
+    name, stuck = "sensor 2 (unit)", slice(100, 160)
+    values = make_plant(300, seed=9)[name].to_numpy().copy()
+    values[stuck] = values.mean()
+    table = set_column(make_plant(300, seed=9), name, values)
+    found = detector.examine(table)
+    limit = detector.record.rule_limits.flat_steps[2]
+    flat = np.array(found.scores["reason"].to_pylist()) == f"flat_line: {name}"
+    assert np.flatnonzero(flat).tolist() == list(range(stuck.start + limit, stuck.stop))
+    assert (states(found.scores)[flat] == "anomalous").all()
+    times = found.checked.readings.timestamps[flat]
+    [event] = [one for one in found.events if one.start_us <= times[0] < one.end_us]
+    assert event.end_us > times[-1]
+    assert event.top_sensors[0] == name
+    assert detector.reach.window_steps >= limit
+
+
+def test_a_rule_for_an_unknown_sensor_is_refused_before_anything_is_trained(plant):
+    config = DetectorConfig(rules=RulesConfig(max_changes={"sensor 9 (unit)": 1.0}))
+    with pytest.raises(ContractError, match=r"did you mean 'sensor \d \(unit\)'\?"):
+        Detector.fit(plant, config=config, progress=lambda *_: pytest.fail("it trained"))
+
+
+def test_held_out_steps_that_a_rule_flags_count_as_flagged_and_set_no_limit(plant):
+    name = "sensor 2 (unit)"
+    top = float(plant[name].to_numpy().max())
+    wild = change(make_plant(1000, seed=9), name, slice(0, 1000, 200), 100.0)
+    fitted = Detector.fit(
+        plant,
+        calibration=wild,
+        config=DetectorConfig(
+            model=ModelConfig(**SHORT),
+            threshold=ThresholdConfig(smoothing_steps=1, shift_steps=0, adaptation_steps=0),
+            rules=RulesConfig(ranges={name: (-10 * top, 10 * top)}),
+        ),
+    )
+    [calibration] = fitted.record.calibrations.values()
+    [limits] = fitted.record.limits.values()
+    assert limits.energy * calibration.threshold < 100
+    assert 5 / 1000 <= calibration.expected_rate <= 0.011
+    reasons = np.array(fitted.score(wild)["reason"].to_pylist())
+    assert np.flatnonzero(reasons == f"out_of_range: {name}").tolist() == [0, 200, 400, 600, 800]

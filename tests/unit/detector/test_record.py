@@ -1,9 +1,11 @@
 import json
+import math
 from dataclasses import replace
 
 import pytest
 
-from tests.unit.detector.plain_density import make_record
+from tests.unit.detector.plain_density import NO_RULES, make_record
+from vae_anomaly.config import RulesConfig
 from vae_anomaly.detector.record import FORMAT, read_record, write_record
 from vae_anomaly.errors import DetectorError
 
@@ -85,6 +87,23 @@ def test_missing_and_wrong_fields_are_refused(text):
 def test_fields_that_do_not_fit_together_are_refused(changes, cause):
     with pytest.raises(DetectorError, match=cause):
         read_record(changed(**changes), origin="here")
+
+
+def test_rules_of_other_sensors_are_refused():
+    broken = replace(make_record(), rule_limits=replace(NO_RULES, flat_steps=(0,)))
+    with pytest.raises(DetectorError, match="expected limits of the rules for 2 sensors"):
+        read_record(write_record(broken), origin="here")
+
+
+def test_open_ranges_survive_json():
+    rules = RulesConfig(ranges={"flow": (0.0, math.inf), "pressure": (-math.inf, 5.0)})
+    limits = replace(NO_RULES, low=(0.0, -math.inf), high=(math.inf, 5.0))
+    record = make_record()
+    config = record.config.model_copy(update={"rules": rules})
+    again = read_record(
+        write_record(replace(record, config=config, rule_limits=limits)), origin="here"
+    )
+    assert (again.config.rules, again.rule_limits) == (rules, limits)
 
 
 @pytest.mark.parametrize(

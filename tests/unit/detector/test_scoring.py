@@ -3,11 +3,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.unit.detector.plain_density import KL, make_density, make_record, make_table
+from tests.unit.detector.plain_density import (
+    KL,
+    NO_RULES,
+    PERIOD_S,
+    SENSORS,
+    make_density,
+    make_record,
+    make_table,
+)
 from vae_anomaly.config import ThresholdConfig
+from vae_anomaly.detector.alerts import find_spans
+from vae_anomaly.detector.fitting import make_alert_rules
+from vae_anomaly.detector.rules import RULE_EXCESS
 from vae_anomaly.detector.scoring import RowScores, score_rows, score_steps
 from vae_anomaly.detector.table import make_score_table, read_traces
-from vae_anomaly.domain import Sensor
+from vae_anomaly.domain import Sensor, SensorReason
 from vae_anomaly.errors import ContractError
 from vae_anomaly.model.density import Density, SensorRoles
 from vae_anomaly.model.windows import order_steps
@@ -129,7 +140,7 @@ def test_a_step_is_scored_where_any_sensor_is_present_when_few_are_asked_for():
     checked = check(make_table([NULL, 1.0], [NULL, NULL]), record)
     steps = order_steps(checked.readings, checked.usable, period_s=60.0, gap_steps=5)
     settings = ThresholdConfig(min_observed_share=1e-9)
-    scored = score_steps(checked, steps, make_density(), None, settings=settings)
+    scored = score_steps(checked, steps, make_density(), None, NO_RULES, settings=settings)
     assert scored.reason.tolist() == ["too_few_sensors", ""]
 
 
@@ -157,6 +168,71 @@ def test_one_row_of_each_of_many_assets_is_not_sparse():
     record = make_record({"a": 5.0}, asset="asset")
     fleet = make_table([0.0] * 20, assets=[f"pump-{i}" for i in range(20)])
     assert set(score(fleet, record).state.tolist()) == {"ok"}
+
+
+# --- rules beside the density ---
+
+
+def rule_record(*, latency="causal", **limits):
+    """Rules for the first sensor, `flow`; smoothing only where there is a latency."""
+    record = make_record(smoothing_steps=1 if latency == "causal" else 3, normal_level=0.0)
+    own = {name: (value, getattr(NO_RULES, name)[1]) for name, value in limits.items()}
+    threshold = record.config.threshold.model_copy(update={"latency": latency})
+    config = record.config.model_copy(update={"threshold": threshold})
+    return replace(record, config=config, rule_limits=replace(NO_RULES, **own))
+
+
+def test_a_rule_makes_a_likely_step_anomalous_and_names_the_sensor():
+    rows = score(make_table([0.1, 0.0, 0.0, 0.0, 0.1]), rule_record(flat_steps=2))
+    assert rows.reason.tolist() == ["", "", "", "flat_line: flow", ""]
+    assert rows.state.tolist() == ["ok", "ok", "ok", "anomalous", "ok"]
+    assert rows.score[3] == RULE_EXCESS * rows.threshold[3]
+    np.testing.assert_array_equal(rows.state.equals("anomalous"), rows.score > rows.threshold)
+    assert rows.nll[3] == rows.nll[2]
+
+
+def test_a_score_that_is_high_by_itself_stays_with_the_reason_of_the_rule():
+    rows = score(make_table([9.0]), rule_record(high=5.0))
+    assert rows.score.tolist() == [40.5]
+    assert rows.reason.tolist() == ["out_of_range: flow"]
+
+
+def test_a_rule_does_not_wait_for_later_steps_and_stays_with_its_own():
+    rows = score(make_table([0.0, 0.0, 2.0, 2.0, 2.0]), rule_record(change=1.5, latency=2))
+    assert rows.state.tolist() == ["ok", "ok", "anomalous", "ok", "ok"]
+
+
+def test_an_unscorable_row_stays_so_whatever_a_rule_says():
+    record = rule_record(high=5.0)
+    settings = ThresholdConfig(min_observed_share=1.0, smoothing_steps=1, shift_steps=0)
+    config = record.config.model_copy(update={"threshold": settings})
+    rows = score(make_table([9.0], [NULL]), replace(record, config=config))
+    assert (rows.state.tolist(), rows.reason.tolist()) == (["unscorable"], ["too_few_sensors"])
+    assert np.isnan(rows.score[0])
+
+
+def test_rules_open_an_alert_event_that_blames_the_sensor_and_no_other():
+    record = rule_record(flat_steps=2)
+    table = score_table(make_table([0.5] * 9, [2.5] * 9), record)
+    [(_, trace)] = read_traces(table, record.contract, normal=np.zeros(2))
+    shares = [table["contribution"][0].as_py()[name] for name in SENSORS]
+    np.testing.assert_allclose(trace.excess[:2], [shares] * 2)
+    np.testing.assert_allclose(trace.excess[2:], [[sum(shares), 0.0]] * 7)
+    rules = make_alert_rules(record.config, PERIOD_S)
+    [span] = find_spans(trace.timestamps, trace.score, threshold=5.0, rules=rules)
+    assert (span.first, span.last) == (2, 8)
+
+
+@pytest.mark.parametrize("reason", SensorReason)
+def test_every_reason_that_names_a_sensor_blames_it(reason):
+    record = make_record()
+    table = score_table(make_table([9.0]), record)
+    named = table.set_column(
+        table.column_names.index("reason"), "reason", [[reason.of("pressure")]]
+    )
+    [(_, trace)] = read_traces(named, record.contract, normal=np.zeros(2))
+    assert trace.excess[0, 0] == 0
+    assert trace.excess[0, 1] > 1
 
 
 # --- the table and its traces ---
