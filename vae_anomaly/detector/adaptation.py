@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vae_anomaly.domain import MICROSECONDS_PER_S, FloatArray, IntArray
+from vae_anomaly.model.channels import ChosenLikelihood, SensorScores, make_channels
 from vae_anomaly.model.density import StepScores
 
 NUM_BLOCKS = 20
@@ -50,36 +51,44 @@ class Track:
 
 
 def adapt(
-    scores: StepScores, values: FloatArray, track: Track, *, modelled: tuple[int, ...]
+    scores: StepScores,
+    values: FloatArray,
+    track: Track,
+    *,
+    modelled: tuple[int, ...],
+    likelihoods: tuple[ChosenLikelihood, ...] = (),
 ) -> StepScores:
     """Move the expected values by the level that each sensor has had lately.
 
     With b the level, the mean becomes mu + b sigma, so that the residual r becomes r - b: the
-    density is that of a reading given those before it, and all its figures say so.
+    density is that of a reading given those before it, and all its figures say so. Where the
+    likelihood is that of a log, so are mu and sigma. States and counts have no level.
 
     Args:
         scores: What the density says of each step.
         values: The raw values. Shape `(steps, sensors)`.
         track: When and where the steps were, and how far the level reaches.
         modelled: The sensors in the network; those that were constant keep their rule.
+        likelihoods: Their likelihoods; Gaussian where none is given.
 
     Returns:
         The scores, with mean, contribution and energy moved.
     """
     columns = list(modelled)
-    sigma = scores.sigma[:, columns]
-    residual = (values[:, columns] - scores.mean[:, columns]) / sigma
+    channels = make_channels(likelihoods, len(columns))
+    readings = values[:, columns]
+    residual = channels.standardise(readings, scores.mean[:, columns], scores.sigma[:, columns])
     level = find_level(residual, track)
     if not level.any():
         return scores
-    mean, contribution, energy = (
-        array.copy() for array in (scores.mean, scores.contribution, scores.energy)
+    mean, contribution, energy, sigma = (
+        array.copy() for array in (scores.mean, scores.contribution, scores.energy, scores.sigma)
     )
-    moved = np.nan_to_num(0.5 * (residual - level) ** 2)
-    contribution[:, columns] += moved - energy[:, columns]
-    energy[:, columns] = moved
-    mean[:, columns] += level * sigma
-    return replace(scores, mean=mean, contribution=contribution, energy=energy)
+    found = SensorScores(*(one[:, columns] for one in (contribution, energy, mean, sigma)))
+    moved = channels.move(readings, found, level)
+    contribution[:, columns], energy[:, columns] = moved.contribution, moved.energy
+    mean[:, columns], sigma[:, columns] = moved.mean, moved.sigma
+    return replace(scores, mean=mean, contribution=contribution, energy=energy, sigma=sigma)
 
 
 def block_us(adaptation_steps: int, *, period_s: float) -> int:

@@ -307,12 +307,13 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
     scorable = ~np.isnan(held.energy)
     normal_level = float(np.median(held.energy[scorable])) if scorable.any() else 0.0
     calibrations = _calibrate_assets(held_part, held, config, normal_level=normal_level)
-    modelled = list(first.fitted.density.roles.modelled)
+    # the nats of a state or a count are no density, which is all that PCA has
+    dense = list(first.fitted.density.roles.dense)
     still = outcome.still  # PCA does not follow a drift, so neither does what it is compared with
     baseline = compare_with_pca(
-        first.part.values[:, modelled],
-        held_part.values[:, modelled],
-        still.contribution[:, modelled].sum(axis=1) + still.kl,
+        first.part.values[:, dense],
+        held_part.values[:, dense],
+        still.contribution[:, dense].sum(axis=1) + still.kl,
         latent=first.fitted.latent,
     )
     return DetectorRecord(
@@ -398,6 +399,7 @@ def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
     )
     if outcome.config.preset == "question-squared-error":
         floor = np.zeros_like(floor)  # its sigma is given, and has no lower bound
+    floor = roles.channels.find_floors(floor)
     fit = HeldOutFit(
         outcome.held_part.values[:, modelled],
         scores.mean[:, modelled],

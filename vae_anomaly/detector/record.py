@@ -18,7 +18,7 @@ from vae_anomaly.domain import (
 from vae_anomaly.errors import DetectorError
 from vae_anomaly.model.density import SensorRoles
 
-FORMAT = 2
+FORMAT = 3
 """Version of the saved form; raised when an older reader could misread it."""
 
 
@@ -143,6 +143,10 @@ def _check_consistent(record: DetectorRecord) -> None:
     given = sorted((*roles.modelled, *roles.constant, *roles.empty))
     if given != list(range(num_sensors)) or len(roles.constant) != len(roles.constant_values):
         raise ValueError(f"expected one role for each of {num_sensors} sensors, got others")
+    if len(roles.likelihoods) not in {0, len(roles.modelled)}:
+        raise ValueError(
+            f"expected {len(roles.modelled)} likelihoods, got {len(roles.likelihoods)}"
+        )
     if len(record.normal_contribution) != num_sensors:
         raise ValueError(
             f"expected {num_sensors} normal contributions, got {len(record.normal_contribution)}"

@@ -40,8 +40,9 @@ class StepEnergy:
     Attributes:
         steps: The steps.
         scores: What the density says of them.
-        energy: Half the squared standardised residuals, summed over the sensors and scaled up
-            for missing ones; NaN where unscorable. Shape `(steps,)`.
+        energy: log p(mode) - log p(x), for a Gaussian half the squared standardised residual,
+            summed over the sensors and scaled up for missing ones; NaN where unscorable.
+            Shape `(steps,)`.
         reason: "" or why a step is unscorable. Shape `(steps,)`.
     """
 
@@ -103,7 +104,8 @@ def score_steps(
         readings.timestamps[steps.rows], steps.asset_codes, period_s, settings.adaptation_steps
     )
     scores = density.score(values, steps.segment_start)
-    scores = adapt(scores, values, track, modelled=density.roles.modelled)
+    roles = density.roles
+    scores = adapt(scores, values, track, modelled=roles.modelled, likelihoods=roles.likelihoods)
     num_scored, min_observed_share = density.num_scored, settings.min_observed_share
     enough = scores.num_observed >= max(min_observed_share * num_scored, 1)
     energy = scores.energy.sum(axis=1) * (num_scored / np.maximum(scores.num_observed, 1))

@@ -15,7 +15,9 @@ import onnx
 from keras import ops
 from onnx import TensorProto, helper, numpy_helper
 
-from vae_anomaly.model.likelihoods import HALF_LOG_TWO_PI
+from vae_anomaly.model.graph_terms import GraphOps, Term
+from vae_anomaly.model.likelihoods import Reading
+from vae_anomaly.model.special import HALF_LOG_TWO_PI
 from vae_anomaly.model.vae import (
     FILL_ROUNDS,
     LATENT_SIGMA_OFFSET,
@@ -68,35 +70,52 @@ class _ScoreGraph:
         vae, loc, scale, log_scale = self.vae, *self._affine()
         values, seen = self._last("windows"), self._last("observed")
         exact = self._clip(
-            self._node("Div", self._node("Sub", "windows", loc), scale),
+            self.node("Div", self.node("Sub", "windows", loc), scale),
             -MAX_SCALED,
             MAX_SCALED,
             number=np.float64,
         )
         observed = self._flatten("observed")
-        missing = self._node("Sub", self._weight(np.float32(1)), observed)
-        scaled = self._node("Mul", self._to_float32(self._flatten(exact)), observed)
+        missing = self.node("Sub", self.weight(np.float32(1)), observed)
+        scaled = self.node("Mul", self._to_float32(self._flatten(exact)), observed)
         filled, missing_path = self._fill_where_missing(scaled, missing)
         latent_mean, latent_sigma = self._encode(filled, missing_path)
         scaled_mean, scaled_sigma = (
             self._last_of_flat(name) for name in self._decode(latent_mean)
         )
-        mean = self._node("Add", loc, self._node("Mul", scale, self._to_float64(scaled_mean)))
-        spread = self._node("Abs", scale)
-        sigma = self._node("Mul", spread, self._to_float64(scaled_sigma))
-        residual = self._node("Div", self._node("Sub", values, mean), sigma)
-        log_sigma = self._node("Add", self._to_float64(self._node("Log", scaled_sigma)), log_scale)
-        energy = self._times(self._node("Mul", residual, residual), np.float64(0.5))
-        nll = self._node(
-            "Add", self._node("Add", energy, log_sigma), self._weight(np.float64(HALF_LOG_TWO_PI))
-        )
-        contribution = self._node("Mul", self._to_float64(seen), nll)
+        mean = self.node("Add", loc, self.node("Mul", scale, self._to_float64(scaled_mean)))
+        spread = self.node("Abs", scale)
+        sigma = self.node("Mul", spread, self._to_float64(scaled_sigma))
+        residual = self.node("Div", self.node("Sub", values, mean), sigma)
+        log_sigma = self.node("Add", self._to_float64(self.node("Log", scaled_sigma)), log_scale)
+        if vae.parts:
+            nll = self._mixed_nll(values, mean, residual, log_sigma, scaled_sigma)
+        else:
+            nll = self._gaussian_nll(residual, log_sigma)
+        contribution = self.node("Mul", self._to_float64(seen), nll)
         kl = self._times(
             self._to_float64(self._kl(latent_mean, latent_sigma)), np.float64(1 / vae.window)
         )
         for name, found in zip(OUTPUTS, (contribution, kl, mean, sigma), strict=True):
             self.nodes.append(helper.make_node("Identity", [found], [name]))
         return self._make_model()
+
+    def _gaussian_nll(self, residual: str, log_sigma: str) -> str:
+        energy = self._times(self.node("Mul", residual, residual), np.float64(0.5))
+        return self._plus(self.node("Add", energy, log_sigma), np.float64(HALF_LOG_TWO_PI))
+
+    def _mixed_nll(
+        self, values: str, mean: str, residual: str, log_sigma: str, scaled_sigma: str
+    ) -> str:
+        """Write the nats of every channel by its own likelihood, from the formulas themselves."""
+        half_step = self.node("Div", self.weight(_numbers(self.vae.half_step)), scaled_sigma)
+        names = (residual, log_sigma, values, mean, self._to_float64(half_step))
+        reading = Reading(*(Term(name, self) for name in names))
+        found = []
+        for likelihood, part in self.vae.parts:
+            group = Term(self.weight(self.vae.group[part, part]), self)
+            found.append(likelihood.nll(GraphOps(self), reading.take(part, group)).name)
+        return self.node("Concat", *found, axis=-1)
 
     def _make_model(self) -> Any:
         shape, out = ["rows", self.vae.window, self.vae.channels], ["rows", self.vae.channels]
@@ -119,8 +138,8 @@ class _ScoreGraph:
 
     def _fill_where_missing(self, scaled: str, missing: str) -> tuple[str, str]:
         """Fill missing entries and find their path into the encoder; rows without any skip it."""
-        any_missing = self._node(
-            "Greater", self._reduce("ReduceMax", missing, axes=None), self._weight(np.float32(0))
+        any_missing = self.node(
+            "Greater", self._reduce("ReduceMax", missing, axes=None), self.weight(np.float32(0))
         )
         outside, self.nodes = self.nodes, []
         filled = scaled
@@ -133,11 +152,9 @@ class _ScoreGraph:
         path = self._dense(missing, self.vae.encoder_missing)
         for _ in range(REFINE_ROUNDS):
             mean, _ = self._decode(self._encode(filled, path)[0])
-            filled = self._where_missing(
-                missing, self._clip(mean, -MAX_SCALED, MAX_SCALED, number=np.float32), filled
-            )
+            filled = self._where_missing(missing, self._limit_filling(mean), filled)
         then_branch = self._branch("some_missing", filled, path)
-        zero = self._weight(np.zeros((1, self.vae.encoder_missing.units), np.float32))
+        zero = self.weight(np.zeros((1, self.vae.encoder_missing.units), np.float32))
         else_branch = self._branch("none_missing", scaled, zero)
         self.nodes = outside
         names = [self._name(), self._name()]
@@ -148,46 +165,52 @@ class _ScoreGraph:
         )
         return names[0], names[1]
 
+    def _limit_filling(self, mean: str) -> str:
+        if self.vae.parts:
+            low, high = (self.weight(_numbers(one)) for one in self.vae.find_fill_limits())
+            mean = self.node("Min", self.node("Max", mean, low), high)
+        return self._clip(mean, -MAX_SCALED, MAX_SCALED, number=np.float32)
+
     def _branch(self, name: str, *results: str) -> Any:
         outputs = []
         for result in results:
-            copy = self._node("Identity", result)
+            copy = self.node("Identity", result)
             outputs.append(helper.make_tensor_value_info(copy, TensorProto.FLOAT, [None, None]))
         nodes, self.nodes = self.nodes, []
         return helper.make_graph(nodes, name, [], outputs)
 
     def _where_missing(self, missing: str, filling: str, otherwise: str) -> str:
-        is_missing = self._node("Greater", missing, self._weight(np.float32(0)))
-        return self._node("Where", is_missing, filling, otherwise)
+        is_missing = self.node("Greater", missing, self.weight(np.float32(0)))
+        return self.node("Where", is_missing, filling, otherwise)
 
     def _encode(self, filled: str, missing_path: str) -> tuple[str, str]:
         vae = self.vae
         first, *others = vae.encoder
-        hidden = self._activate(self._node("Add", self._dense(filled, first), missing_path))
+        hidden = self._activate(self.node("Add", self._dense(filled, first), missing_path))
         hidden = self._stack(hidden, others)
         mean = self._dense(hidden, vae.latent_mean)
         if vae.linear:
-            mean = self._node("Add", mean, self._dense(filled, vae.linear_encoder))
+            mean = self.node("Add", mean, self._dense(filled, vae.linear_encoder))
         raw = self._plus(self._dense(hidden, vae.latent_scale), np.float32(LATENT_SIGMA_OFFSET))
-        return mean, self._plus(self._node("Softplus", raw), np.float32(MIN_LATENT_SIGMA))
+        return mean, self._plus(self.node("Softplus", raw), np.float32(MIN_LATENT_SIGMA))
 
     def _decode(self, latent: str) -> tuple[str, str]:
         vae = self.vae
         hidden = self._stack(latent, vae.decoder)
         mean = self._dense(hidden, vae.mean)
         if vae.linear:
-            mean = self._node("Add", mean, self._dense(latent, vae.linear_decoder))
+            mean = self.node("Add", mean, self._dense(latent, vae.linear_decoder))
         log_sigma = self._clip(
             self._dense(hidden, vae.log_sigma), *LOG_SIGMA_RANGE, number=np.float32
         )
-        free = self._node("Exp", self._times(log_sigma, np.float32(2)))
+        free = self.node("Exp", self._times(log_sigma, np.float32(2)))
         floor = np.tile(_numbers(vae.floor), vae.window)
-        return mean, self._node("Sqrt", self._plus(free, np.square(floor)))
+        return mean, self.node("Sqrt", self._plus(free, np.square(floor)))
 
     def _kl(self, mean: str, sigma: str) -> str:
-        squares = self._node("Add", self._node("Mul", mean, mean), self._node("Mul", sigma, sigma))
-        logs = self._times(self._node("Log", sigma), np.float32(2))
-        terms = self._node("Sub", self._plus(squares, np.float32(-1)), logs)
+        squares = self.node("Add", self.node("Mul", mean, mean), self.node("Mul", sigma, sigma))
+        logs = self._times(self.node("Log", sigma), np.float32(2))
+        terms = self.node("Sub", self._plus(squares, np.float32(-1)), logs)
         return self._times(self._reduce("ReduceSum", terms, axes=[1]), np.float32(0.5))
 
     def _stack(self, hidden: str, layers: Iterable[Any]) -> str:
@@ -197,60 +220,60 @@ class _ScoreGraph:
 
     def _activate(self, hidden: str) -> str:
         if self.vae.settings["activation"] == "leaky_relu":
-            return self._node("LeakyRelu", hidden, alpha=LEAKY_SLOPE)
-        return self._node("Mul", hidden, self._node("Sigmoid", hidden))
+            return self.node("LeakyRelu", hidden, alpha=LEAKY_SLOPE)
+        return self.node("Mul", hidden, self.node("Sigmoid", hidden))
 
     def _dense(self, inputs: str, layer: Any) -> str:
         if layer.name not in self.dense_weights:
             arrays = [layer.kernel, layer.bias] if layer.use_bias else [layer.kernel]
-            self.dense_weights[layer.name] = [self._weight(_numbers(one)) for one in arrays]
+            self.dense_weights[layer.name] = [self.weight(_numbers(one)) for one in arrays]
         weights = self.dense_weights[layer.name]
-        return self._node("Gemm" if layer.use_bias else "MatMul", inputs, *weights)
+        return self.node("Gemm" if layer.use_bias else "MatMul", inputs, *weights)
 
     def _affine(self) -> tuple[str, str, str]:
         affine = self.vae.affine
         loc, scale, log_scale = (
-            self._weight(_numbers(one)) for one in (affine.loc, affine.scale, affine.log_scale)
+            self.weight(_numbers(one)) for one in (affine.loc, affine.scale, affine.log_scale)
         )
         return loc, scale, log_scale
 
     def _flatten(self, name: str) -> str:
-        return self._node("Reshape", name, self._weight(np.array([-1, self.width])))
+        return self.node("Reshape", name, self.weight(np.array([-1, self.width])))
 
     def _last(self, name: str) -> str:
-        return self._node("Gather", name, self._weight(np.int64(self.vae.window - 1)), axis=1)
+        return self.node("Gather", name, self.weight(np.int64(self.vae.window - 1)), axis=1)
 
     def _last_of_flat(self, name: str) -> str:
         first, last = self.width - self.vae.channels, self.width
-        bounds = (self._weight(np.array([value])) for value in (first, last, 1))
-        return self._node("Slice", name, *bounds)
+        bounds = (self.weight(np.array([value])) for value in (first, last, 1))
+        return self.node("Slice", name, *bounds)
 
     def _reduce(self, kind: str, name: str, *, axes: list[int] | None) -> str:
-        inputs = [name] if axes is None else [name, self._weight(np.array(axes))]
-        return self._node(kind, *inputs, keepdims=0)
+        inputs = [name] if axes is None else [name, self.weight(np.array(axes))]
+        return self.node(kind, *inputs, keepdims=0)
 
     def _clip(self, name: str, low: float, high: float, *, number: type) -> str:
-        bounds = (self._weight(number(value)) for value in (low, high))
-        return self._node("Clip", name, *bounds)
+        bounds = (self.weight(number(value)) for value in (low, high))
+        return self.node("Clip", name, *bounds)
 
     def _plus(self, name: str, value: Any) -> str:
-        return self._node("Add", name, self._weight(value))
+        return self.node("Add", name, self.weight(value))
 
     def _times(self, name: str, value: Any) -> str:
-        return self._node("Mul", name, self._weight(value))
+        return self.node("Mul", name, self.weight(value))
 
     def _to_float32(self, name: str) -> str:
-        return self._node("Cast", name, to=TensorProto.FLOAT)
+        return self.node("Cast", name, to=TensorProto.FLOAT)
 
     def _to_float64(self, name: str) -> str:
-        return self._node("Cast", name, to=TensorProto.DOUBLE)
+        return self.node("Cast", name, to=TensorProto.DOUBLE)
 
-    def _node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         name = self._name()
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
-    def _weight(self, value: Any) -> str:
+    def weight(self, value: Any) -> str:
         name = self._name()
         self.weights[name] = np.asarray(value)
         return name

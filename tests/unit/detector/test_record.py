@@ -47,7 +47,7 @@ def test_what_is_no_json_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("[1]", "None"), ("{}", "None"), (changed(format=FORMAT + 1), "3")]
+    ("text", "found"), [("[1]", "None"), ("{}", "None"), (changed(format=FORMAT + 1), "4")]
 )
 def test_another_format_is_refused(text, found):
     with pytest.raises(DetectorError) as caught:
