@@ -240,3 +240,11 @@ def test_a_latency_is_a_number_of_steps_over_which_the_score_is_smoothed():
     assert ThresholdConfig(latency=20).latency_steps == 20
     with pytest.raises(ValueError, match="smoothing_steps of at least 2 with a latency"):
         ThresholdConfig(latency=20, smoothing_steps=1)
+
+
+def test_a_likelihood_that_there_is_not_is_refused():
+    settings = {"likelihoods": {"flow": "normal"}}
+    with pytest.raises(
+        ConfigError, match=r"'likelihoods\.flow': Input should be 'gaussian', 'stu"
+    ):
+        make_config(ModelConfig, settings, origin="test")

@@ -81,14 +81,15 @@ def adapt(
     level = find_level(residual, track)
     if not level.any():
         return scores
-    mean, contribution, energy, sigma = (
-        array.copy() for array in (scores.mean, scores.contribution, scores.energy, scores.sigma)
-    )
-    found = SensorScores(*(one[:, columns] for one in (contribution, energy, mean, sigma)))
+    names = ("contribution", "energy", "mean", "sigma")
+    found = SensorScores(*(getattr(scores, name)[:, columns] for name in names))
     moved = channels.move(readings, found, level)
-    contribution[:, columns], energy[:, columns] = moved.contribution, moved.energy
-    mean[:, columns], sigma[:, columns] = moved.mean, moved.sigma
-    return replace(scores, mean=mean, contribution=contribution, energy=energy, sigma=sigma)
+    changed = {}
+    for name in names:
+        if getattr(moved, name) is not getattr(found, name):
+            changed[name] = getattr(scores, name).copy()
+            changed[name][:, columns] = getattr(moved, name)
+    return replace(scores, **changed)
 
 
 def block_us(adaptation_steps: int, *, period_s: float) -> int:

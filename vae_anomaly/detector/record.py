@@ -17,6 +17,7 @@ from vae_anomaly.domain import (
 )
 from vae_anomaly.errors import DetectorError
 from vae_anomaly.model.density import SensorRoles
+from vae_anomaly.model.likelihoods import ALL_LIKELIHOODS
 
 FORMAT = 3
 """Version of the saved form; raised when an older reader could misread it."""
@@ -92,6 +93,13 @@ class DetectorRecord:
         """Return the calibration of an asset, or the fallback for an unknown one."""
         return self.calibrations.get(asset, self.calibrations[self.fallback])
 
+    @property
+    def likelihoods(self) -> dict[str, str]:
+        """Likelihood by name of sensor, of those in the network."""
+        names, roles = self.contract.sensor_names, self.roles
+        chosen = zip(roles.modelled, roles.channels.sensors, strict=True)
+        return {names[sensor]: one.name for sensor, one in chosen}
+
 
 def write_record(record: DetectorRecord) -> str:
     """Return the record as strict JSON; numbers that are not finite become text."""
@@ -147,6 +155,9 @@ def _check_consistent(record: DetectorRecord) -> None:
         raise ValueError(
             f"expected {len(roles.modelled)} likelihoods, got {len(roles.likelihoods)}"
         )
+    unknown = {one.name for one in roles.likelihoods} - {one.name for one in ALL_LIKELIHOODS}
+    if unknown:
+        raise ValueError(f"expected known likelihoods, got {sorted(unknown)}")
     if len(record.normal_contribution) != num_sensors:
         raise ValueError(
             f"expected {num_sensors} normal contributions, got {len(record.normal_contribution)}"

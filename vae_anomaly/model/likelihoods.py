@@ -235,7 +235,8 @@ def _log_normal_energy(reading: Reading) -> FloatArray:
 def _quantised_energy(reading: Reading) -> FloatArray:
     distance = np.abs(reading.residual)
     at_mode = log_mass(np, np.zeros_like(distance), reading.half_step)
-    return np.maximum(at_mode - log_mass(np, distance, reading.half_step), 0.0)
+    energy = at_mode - log_mass(np, distance, reading.half_step)
+    return np.asarray(np.maximum(energy, 0.0))
 
 
 def _bernoulli_energy(reading: Reading) -> FloatArray:
@@ -256,7 +257,7 @@ def _poisson_energy(reading: Reading) -> FloatArray:
     mode = np.floor(np.exp(log_rate))
     count = np.exp(reading.value) - COUNT_OFFSET
     energy = (mode - count) * log_rate + log_factorial(np, count) - log_factorial(np, mode)
-    return np.maximum(energy, 0.0)
+    return np.asarray(np.maximum(energy, 0.0))
 
 
 def _widen(factor: float) -> Callable[[FloatArray, FloatArray, Step], Pair]:

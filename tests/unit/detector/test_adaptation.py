@@ -14,6 +14,7 @@ from vae_anomaly.detector.adaptation import (
     memory_steps,
     memory_us,
 )
+from vae_anomaly.model.channels import ChosenLikelihood
 from vae_anomaly.model.density import StepScores
 
 STEP_US = 1_000_000
@@ -147,3 +148,21 @@ def test_where_nothing_has_moved_the_scores_are_the_same_object():
     zeros = np.zeros((50, 1))
     scores = StepScores(zeros, zeros[:, 0], zeros, np.ones(50, dtype=int), zeros, zeros + 1)
     assert adapt(scores, zeros, make_track(50), modelled=(0,)) is scores
+
+
+def test_states_have_no_level_and_logs_move_in_their_own_unit():
+    likelihoods = (
+        ChosenLikelihood("bernoulli", levels=(0.0, 1.0)),
+        ChosenLikelihood("log_normal"),
+    )
+    values = np.column_stack([np.ones(100), np.full(100, 30.0)])
+    zeros, ones = np.zeros((100, 2)), np.ones((100, 2))
+    mean, sigma = np.tile([0.1, 3.0], (100, 1)), np.tile([0.3, 0.3], (100, 1))
+    scores = StepScores(ones, zeros[:, 0], ones, np.full(100, 2), mean, sigma)
+    adapted = adapt(scores, values, make_track(100), modelled=(0, 1), likelihoods=likelihoods)
+    for name in ("mean", "sigma", "energy", "contribution"):
+        same = getattr(adapted, name)[:, 0], getattr(scores, name)[:, 0]
+        np.testing.assert_array_equal(*same)
+    assert adapted.mean[99, 1] == pytest.approx(30.0, rel=0.01)
+    assert adapted.sigma[99, 1] / adapted.mean[99, 1] == pytest.approx(0.1)  # a share, as before
+    assert adapted.contribution[99, 1] < -100

@@ -53,7 +53,7 @@ def test_another_format_is_refused(text, found):
     with pytest.raises(DetectorError) as caught:
         read_record(text, origin="here")
     assert str(caught.value) == (
-        f"Cannot load the detector from 'here': expected format 2, got {found}. "
+        f"Cannot load the detector from 'here': expected format 3, got {found}. "
         "Fit it again with this version."
     )
 

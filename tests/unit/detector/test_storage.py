@@ -153,7 +153,7 @@ def test_a_record_that_is_not_even_text_is_refused(folder):
 
 def test_another_format_is_refused(folder):
     change_record(folder, format=99)
-    refused(folder, "expected format 2, got 99. Fit it again with this version")
+    refused(folder, "expected format 3, got 99. Fit it again with this version")
 
 
 @pytest.mark.parametrize("name", ["vae.keras", "score.onnx", "golden.parquet"])
@@ -202,10 +202,20 @@ def test_a_network_of_other_sensors_is_refused(folder):
     sensors = content["contract"]["sensors"]
     roles = content["roles"] | {
         "modelled": content["roles"]["modelled"][:-1],
+        "likelihoods": content["roles"]["likelihoods"][:-1],
         "empty": [len(sensors) - 1],
     }
     change_record(folder, roles=roles)
     refused(folder, "its files do not fit together")
+
+
+def test_likelihoods_that_do_not_fit_are_refused(folder):
+    roles = json.loads((folder / "detector.json").read_text())["roles"]
+    chosen = roles["likelihoods"]
+    change_record(folder, roles=roles | {"likelihoods": chosen[:-1]})
+    refused(folder, "expected 5 likelihoods, got 4")
+    change_record(folder, roles=roles | {"likelihoods": [chosen[0] | {"name": "x"}] + chosen[1:]})
+    refused(folder, "expected known likelihoods, got")
 
 
 # --- golden rows ---
