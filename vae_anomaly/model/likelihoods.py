@@ -121,7 +121,7 @@ def student_t_nll(ops: Any, reading: Reading) -> Any:
     """(nu + 1) / 2 log(1 + r^2 / nu) + log sigma + const, with nu = `STUDENT_DEGREES`.
 
     Source:
-        Takahashi et al. (2018), equation 9.
+        Takahashi et al. (2018).
     """
     return _student_t_energy(ops, reading) + reading.log_sigma + _STUDENT_CONSTANT
 

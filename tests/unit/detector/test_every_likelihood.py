@@ -62,7 +62,7 @@ def test_a_plain_fault_of_each_sensor_is_flagged_and_contributions_add_up(detect
 def test_the_record_says_which_likelihood_each_sensor_has(detector, tmp_path):
     loaded = Detector.load(detector.save(tmp_path / "detector"))
     assert loaded.record.likelihoods == WANTED
-    assert loaded.record == detector.record
+    assert loaded.record.roles == detector.record.roles
 
 
 def test_health_is_judged_whatever_the_likelihood(detector):

@@ -214,7 +214,7 @@ def test_likelihoods_that_do_not_fit_are_refused(folder):
     chosen = roles["likelihoods"]
     change_record(folder, roles=roles | {"likelihoods": chosen[:-1]})
     refused(folder, "expected 5 likelihoods, got 4")
-    change_record(folder, roles=roles | {"likelihoods": [chosen[0] | {"name": "x"}] + chosen[1:]})
+    change_record(folder, roles=roles | {"likelihoods": [chosen[0] | {"name": "x"}, *chosen[1:]]})
     refused(folder, "expected known likelihoods, got")
 
 
