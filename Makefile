@@ -51,8 +51,8 @@ check: setup-dev ## Check format, lint, types, layers and dependencies.
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 
-bench: setup-dev ## Print what each stage costs, as ratios to a floor.
-	$(BIN)/python -m tests.benchmarks.stages
+bench: setup-dev ## Print what scoring and training cost, as ratios; PYOD_PYTHON compares with PyOD.
+	$(BIN)/python -m tests.benchmarks.stages $(if $(PYOD_PYTHON),--pyod-python $(PYOD_PYTHON))
 
 bench-detection: setup-dev ## Measure detection on labelled data, with one seed.
 	$(BIN)/vae-anomaly benchmark tep gecco2018 --seeds 1 --method vae-anomaly --method PCA \

@@ -118,6 +118,8 @@ class ThresholdConfig(_Settings):
         false_alarm_rate: Share of normal steps above the threshold, used without a budget.
         calibration_share: Last share of the readings, in time, held out for calibration.
         smoothing_steps: Span of the moving average of the score, in steps; 1 is none.
+        shift_steps: Span, in steps, over which small lasting shifts of single sensors are looked
+            for; 0 looks for none.
         adaptation_steps: Steps over which the level of a sensor is taken, to which the expected
             values follow; a change is only followed after about half of them. 0 follows
             nothing.
@@ -132,6 +134,7 @@ class ThresholdConfig(_Settings):
     false_alarm_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
     calibration_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
     smoothing_steps: Annotated[int, Field(ge=1)] = 20
+    shift_steps: Annotated[int, Field(ge=0, le=10_000)] = 50
     adaptation_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 2_000
     latency: Literal["causal"] | Annotated[int, Field(ge=1, le=10_000)] = "causal"
     min_observed_share: Annotated[float, Field(gt=0, le=1)] = 0.5

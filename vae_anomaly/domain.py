@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+CodeArray = NDArray[np.int8] | NDArray[np.int16]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 TextArray = NDArray[np.object_]
@@ -25,6 +28,41 @@ DEFAULT_ASSET = "asset"
 
 LABEL_PREFIX = "label_"
 """Columns named so hold truth; they are never inputs."""
+
+
+SHIFT_PREFIX = "shift: "
+"""Before the sensor's name in the reason of a step that is anomalous for a small lasting shift."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A column of few different texts, as codes: rows in millions are no place for text.
+
+    Attributes:
+        codes: Position of each row's text in `names`. Shape `(rows,)`.
+        names: The texts.
+    """
+
+    codes: CodeArray
+    names: tuple[str, ...]
+
+    def __getitem__(self, rows: BoolArray | IntArray) -> Texts:
+        return Texts(self.codes[rows], self.names)
+
+    def equals(self, name: str) -> BoolArray:
+        """Tell in which rows the text is this one."""
+        equal: BoolArray = self.codes == self.names.index(name)
+        return equal
+
+    def to_array(self) -> TextArray:
+        """Return the texts themselves. Shape `(rows,)`."""
+        texts: TextArray = np.array(self.names, dtype=object)[self.codes]
+        return texts
+
+    def tolist(self) -> list[str]:
+        """Return the texts themselves, as a list."""
+        names: list[str] = self.to_array().tolist()
+        return names
 
 
 class State(StrEnum):
@@ -46,6 +84,10 @@ class Problem(StrEnum):
     """Same asset, time and values as a row that is kept."""
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
     """Same asset and time as a row that is kept, other values."""
+
+
+PROBLEMS = tuple(problem.value for problem in Problem)
+STATES = tuple(state.value for state in State)
 
 
 class SensorKind(StrEnum):
@@ -188,14 +230,36 @@ class CheckedReadings:
     Attributes:
         contract: The contract they were read under.
         readings: All rows as they came, cleaned: infinities and sentinels are NaN.
-        problems: A `Problem` value per row, "" where the row is usable. Shape `(rows,)`.
-        quality: The counts.
+        row_problems: A `Problem` per row, the empty text where the row is usable.
+        note: Finds `notes`.
+        count: Counts what `quality` says. Both take as long as reading, so they wait to be asked.
     """
 
     contract: Contract
     readings: Readings
-    problems: TextArray
-    quality: Quality
+    row_problems: Texts
+    note: Callable[[], tuple[str, ...]]
+    count: Callable[[], Quality]
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know about the readings."""
+        return self.note()
+
+    @cached_property
+    def quality(self) -> Quality:
+        """The counts, and what the sensors' values look like."""
+        return self.count()
+
+    @cached_property
+    def problems(self) -> TextArray:
+        """A `Problem` value per row, "" where the row is usable. Shape `(rows,)`."""
+        return self.row_problems.to_array()
+
+    @property
+    def usable(self) -> BoolArray:
+        """Whether a row has no problem. Shape `(rows,)`."""
+        return self.row_problems.equals(Problem.NONE.value)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def order(rows, gap_steps):
         sensors=("row",),
     )
     problems = np.array([row[2] for row in rows], dtype=object)
-    steps = order_steps(readings, problems, period_s=PERIOD_S, gap_steps=gap_steps)
+    steps = order_steps(readings, problems == "", period_s=PERIOD_S, gap_steps=gap_steps)
     return readings, steps
 
 

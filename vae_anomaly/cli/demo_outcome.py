@@ -68,7 +68,8 @@ def find_outcome(config: PipelineConfig, *, model_version: str) -> DemoOutcome:
     contract = lake.read_contract()
     period_s = contract.period_s if contract is not None else 0.0
     scores = _append_kinds(scores, config.source)
-    late_s = config.detector.threshold.smoothing_steps * period_s  # the score comes down late
+    settings = config.detector.threshold
+    late_s = max(settings.smoothing_steps, settings.shift_steps) * period_s  # it comes down late
     found = planted_kinds_found(scores, events, kind=KIND, tolerance_s=late_s)
     is_false = {id(event) for event in found.false_events}
     times, kinds = to_microseconds(scores), np.array(scores[KIND].to_pylist(), dtype=object)

@@ -163,7 +163,7 @@ def score(
         "states": _count_states(scores),
         "reasons": _count_reasons(scores),
         "events": [_describe_event(event) for event in examination.events],
-        "notes": (*examination.checked.quality.notes, *_note_new_assets(loaded, scores)),
+        "notes": (*examination.checked.notes, *_note_new_assets(loaded, scores)),
     }
     if json:
         print_json(result)
@@ -296,7 +296,12 @@ def _count_states(scores: pa.Table) -> dict[str, int]:
 
 
 def _count_reasons(scores: pa.Table) -> dict[str, int]:
-    found = _count_values(scores["reason"])
+    import pyarrow.compute as pc
+
+    from vae_anomaly.domain import State
+
+    unscorable = scores.filter(pc.equal(scores["state"], State.UNSCORABLE.value))
+    found = _count_values(unscorable["reason"])
     return {reason: count for reason, count in sorted(found.items()) if reason}
 
 

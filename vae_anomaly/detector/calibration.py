@@ -30,6 +30,9 @@ MIN_EXPECTED_EVENTS = 1.0
 """Alert events that the budget must allow in the held-out time; below it, nothing in the data
 tells a threshold that keeps the budget from one that does not."""
 
+LIMIT_SCORE = 1.0
+"""Score at which a channel is at its limit for the share of steps that was asked for."""
+
 MIN_EFFECTIVE_STEPS = 30.0
 MAX_LAG = 2_000
 NUM_CANDIDATES = 200
@@ -167,12 +170,13 @@ def _calibrate_step_rate(held_out: HeldOut, rules: AlertRules, rate: float) -> C
 
     num = len(held_out.score)
     needed = math.ceil(1.0 / rate)
-    threshold = float(np.quantile(held_out.score, 1.0 - rate, method="median_unbiased"))
+    quantile = float(np.quantile(held_out.score, 1.0 - rate, method="median_unbiased"))
+    threshold = max(quantile, LIMIT_SCORE)
     effective = effective_sample_size(held_out.score)
     above = float(np.mean(held_out.score > threshold))
     exceeding, below = above * effective, (1.0 - above) * effective
     return Calibration(
-        method="held-out quantile",
+        method="held-out prediction limits",
         threshold=threshold,
         budget_per_week=None,
         false_alarm_rate=rate,

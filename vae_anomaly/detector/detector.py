@@ -106,7 +106,7 @@ class Detector:
                 purpose="calibrate a detector",
             )
         fitted = fit_detector(training, held_out, config=config, seed=seed, progress=progress)
-        return cls._from_fitted(fitted, held_out or training)
+        return cls.from_fitted(fitted, held_out or training)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -246,15 +246,26 @@ class Detector:
         """How far around a step the readings lie that its score depends on, exactly."""
         settings, period_s = self._record.config.threshold, self.contract.period_s
         return Reach(
-            window_steps=smoothing.memory_steps(settings.smoothing_steps)
-            + self._density.window
-            - 2,
+            window_steps=max(
+                smoothing.memory_steps(settings.smoothing_steps) + self._density.window - 1,
+                smoothing.memory_steps(settings.shift_steps) if settings.shift_steps else 0,
+            )
+            - 1,
             lookahead_steps=settings.latency_steps,
             level_us=memory_us(settings.adaptation_steps, period_s=period_s),
         )
 
     @classmethod
-    def _from_fitted(cls, fitted: FittedDetector, source: CheckedReadings) -> Self:
+    def from_fitted(cls, fitted: FittedDetector, source: CheckedReadings) -> Self:
+        """Make a detector of its fitted parts.
+
+        Args:
+            fitted: The parts.
+            source: Readings to take the golden rows from.
+
+        Returns:
+            The detector.
+        """
         draft = cls(fitted.density, fitted.record, None)
         return cls(fitted.density, fitted.record, make_golden(source, draft.score))
 

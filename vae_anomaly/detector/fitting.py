@@ -10,14 +10,21 @@ from importlib.metadata import version
 import numpy as np
 
 from vae_anomaly.config import DetectorConfig, ModelConfig
+from vae_anomaly.detector.adaptation import Track
 from vae_anomaly.detector.alerts import AlertRules
 from vae_anomaly.detector.attribution import measure_attribution
 from vae_anomaly.detector.baseline import BaselineFit, compare_with_pca
 from vae_anomaly.detector.calibration import HeldOut, calibrate, require_held_out
+from vae_anomaly.detector.channels import ChannelLimits, combine, set_limits
 from vae_anomaly.detector.health import HeldOutFit, check_health
 from vae_anomaly.detector.record import FORMAT, DetectorRecord, TrainingFacts
-from vae_anomaly.detector.scoring import StepEnergy, score_steps
-from vae_anomaly.detector.smoothing import smooth
+from vae_anomaly.detector.scoring import (
+    ScoredSteps,
+    find_normal_level,
+    score_steps,
+    smooth_channels,
+)
+from vae_anomaly.detector.shift import AssetSteps, ShiftModel, fit_shift_model
 from vae_anomaly.domain import (
     BoolArray,
     Calibration,
@@ -115,6 +122,34 @@ def fit_detector(
         TrainingError: Too few rows, or no sensor moves.
         CalibrationError: Too few held-out steps for what is asked.
     """
+    networks = fit_networks(training, calibration, config=config, seed=seed, progress=progress)
+    return judge_networks(networks, config=config, seed=seed)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is fitted, before a threshold is set.
+
+    Attributes:
+        first: Fitted without the held-out steps; it is judged on them.
+        final: What the detector scores with.
+        held_part: The held-out steps.
+    """
+
+    first: _FittedPart
+    final: _FittedPart
+    held_part: Part
+
+
+def fit_networks(
+    training: CheckedReadings,
+    calibration: CheckedReadings | None,
+    *,
+    config: DetectorConfig,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Networks:
+    """Fit what scores and what is judged; see `fit_detector`."""
     fit_part, held_part = _split(training, calibration, config)
     rules = make_alert_rules(config, training.contract.period_s)
     _require_steps(fit_part, held_part, rules, config)
@@ -126,20 +161,35 @@ def fit_detector(
         held_out_start=held_part.steps.segment_start,
         progress=_tell_share(progress, 0, num_fits),
     )
-    first = final = _fit_part(fit_part, config.model, options)
+    first = final = _fit_part(fit_part, config.model, options, config)
     if calibration is None:
         # of the same latent size, so that both networks have one shape and are compiled once
         settings = config.model.model_copy(update={"latent": first.fitted.latent})
         options = FitOptions(
             preset=config.preset, seed=seed, progress=_tell_share(progress, 1, num_fits)
         )
-        whole = Part(training, _order(training, training.problems, config))
-        final = _fit_part(whole, settings, options)
-    judged = _without_new_movers(first.fitted.density, final.fitted.density.roles)
-    held = _score_held_out(held_part, judged, config)
+        whole = Part(training, _order(training, training.usable, config))
+        final = _fit_part(whole, settings, options, config)
+    return Networks(first, final, held_part)
+
+
+def judge_networks(networks: Networks, *, config: DetectorConfig, seed: int) -> FittedDetector:
+    """Set limits and thresholds, and judge the health of what was fitted.
+
+    Args:
+        networks: What was fitted, under settings that differ in `latency` at most.
+        config: All settings.
+        seed: Seed of the fit.
+
+    Returns:
+        The detector's parts.
+    """
+    first, held_part = networks.first, networks.held_part
+    judged = _without_new_movers(first.fitted.density, networks.final.fitted.density.roles)
+    held = _score_held_out(held_part, judged, first.shift_model, config)
     still = first.fitted.density.score(held_part.values, held_part.steps.segment_start)
-    outcome = _Outcome(first, final, held_part, held, still, config)
-    return FittedDetector(final.fitted.density, _make_record(outcome, seed=seed))
+    outcome = _Outcome(first, networks.final, held_part, held, still, config)
+    return FittedDetector(networks.final.fitted.density, _make_record(outcome, seed=seed))
 
 
 def make_alert_rules(config: DetectorConfig, period_s: float) -> AlertRules:
@@ -158,27 +208,27 @@ def make_alert_rules(config: DetectorConfig, period_s: float) -> AlertRules:
 def _split(
     training: CheckedReadings, calibration: CheckedReadings | None, config: DetectorConfig
 ) -> tuple[Part, Part]:
-    steps = _order(training, training.problems, config)
+    steps = _order(training, training.usable, config)
     if calibration is not None:
-        held = _order(calibration, calibration.problems, config)
+        held = _order(calibration, calibration.usable, config)
         return Part(training, steps), Part(calibration, held)
     later = np.zeros(steps.num_steps, dtype=bool)
     for code in np.unique(steps.asset_codes):
         mine = np.flatnonzero(steps.asset_codes == code)
         later[mine[round(len(mine) * (1 - config.threshold.calibration_share)) :]] = True
-    in_training, in_held_out = training.problems.copy(), training.problems.copy()
-    in_training[steps.rows[later]] = "held out"
-    in_held_out[steps.rows[~later]] = "training"
+    in_training, in_held_out = training.usable, training.usable
+    in_training[steps.rows[later]] = False
+    in_held_out[steps.rows[~later]] = False
     return (
         Part(training, _order(training, in_training, config)),
         Part(training, _order(training, in_held_out, config)),
     )
 
 
-def _order(checked: CheckedReadings, problems: np.ndarray, config: DetectorConfig) -> Steps:
+def _order(checked: CheckedReadings, usable: BoolArray, config: DetectorConfig) -> Steps:
     return order_steps(
         checked.readings,
-        problems,
+        usable,
         period_s=checked.contract.period_s,
         gap_steps=config.readings.gap_steps,
     )
@@ -221,6 +271,7 @@ class _FittedPart:
     part: Part
     profiles: tuple[SensorProfile, ...]
     fitted: FittedDensity
+    shift_model: ShiftModel | None
 
 
 @dataclass(frozen=True)
@@ -239,12 +290,14 @@ class _Outcome:
     first: _FittedPart
     final: _FittedPart
     held_part: Part
-    held: StepEnergy
+    held: ScoredSteps
     still: StepScores
     config: DetectorConfig
 
 
-def _fit_part(part: Part, settings: ModelConfig, options: FitOptions) -> _FittedPart:
+def _fit_part(
+    part: Part, settings: ModelConfig, options: FitOptions, config: DetectorConfig
+) -> _FittedPart:
     profiles = profile_sensors(
         part.values,
         sensors=part.checked.contract.sensors,
@@ -253,7 +306,27 @@ def _fit_part(part: Part, settings: ModelConfig, options: FitOptions) -> _Fitted
     fitted = fit_density(
         part.values, part.steps.segment_start, profiles, settings=settings, options=options
     )
-    return _FittedPart(part, profiles, fitted)
+    return _FittedPart(part, profiles, fitted, _fit_shift_model(part, fitted, config))
+
+
+def _fit_shift_model(
+    part: Part, fitted: FittedDensity, config: DetectorConfig
+) -> ShiftModel | None:
+    span, roles = config.threshold.shift_steps, fitted.density.roles
+    if not span or not roles.dense:
+        return None
+    steps = part.steps
+    track = Track(
+        part.timestamps,
+        steps.asset_codes,
+        part.checked.contract.period_s,
+        config.threshold.adaptation_steps,
+    )
+    values = roles.take_dense(part.values)
+    names = part.checked.readings.asset_names
+    return fit_shift_model(
+        AssetSteps(values, steps.segment_start, track, names), latent=fitted.latent, span=span
+    )
 
 
 def _tell_share(
@@ -284,29 +357,22 @@ def _without_new_movers(density: Density, final: SensorRoles) -> Density:
     )
 
 
-def _score_held_out(held_part: Part, density: Density, config: DetectorConfig) -> StepEnergy:
+def _score_held_out(
+    held_part: Part, density: Density, shift_model: ShiftModel | None, config: DetectorConfig
+) -> ScoredSteps:
     """Score held-out steps as they are scored in use: after the steps that came before them."""
     checked, mine = held_part.checked, held_part.steps
-    steps = _order(checked, checked.problems, config)
-    scored = score_steps(
-        checked.readings,
-        steps,
-        density,
-        settings=config.threshold,
-        period_s=checked.contract.period_s,
-    )
-    chosen = np.isin(steps.rows, mine.rows)
-    return StepEnergy(
-        mine, scored.scores.take(chosen), scored.energy[chosen], scored.reason[chosen]
-    )
+    steps = _order(checked, checked.usable, config)
+    scored = score_steps(checked, steps, density, shift_model, settings=config.threshold)
+    return scored.take(mine, np.isin(steps.rows, mine.rows))
 
 
 def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
     first, final, config = outcome.first, outcome.final, outcome.config
     held_part, held = outcome.held_part, outcome.held
     scorable = ~np.isnan(held.energy)
-    normal_level = float(np.median(held.energy[scorable])) if scorable.any() else 0.0
-    calibrations = _calibrate_assets(held_part, held, config, normal_level=normal_level)
+    normal_level = find_normal_level(held.energy)
+    limits, calibrations = _calibrate_assets(held_part, held, config, normal_level=normal_level)
     # the nats of a state or a count are no density, which is all that PCA has
     dense = list(first.fitted.density.roles.dense)
     still = outcome.still  # PCA does not follow a drift, so neither does what it is compared with
@@ -328,8 +394,12 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
             if scorable.any()
             else [0.0] * len(final.profiles)
         ),
+        shift_model=final.shift_model,
+        limits=limits,
         calibrations=calibrations,
-        fallback=min(calibrations, key=lambda asset: calibrations[asset].threshold),
+        fallback=min(
+            calibrations, key=lambda asset: calibrations[asset].threshold * limits[asset].energy
+        ),
         health=_judge(outcome, baseline),
         baseline={
             "pca_nll_nats": baseline.pca_nll,
@@ -363,27 +433,28 @@ def _list_facts(outcome: _Outcome, *, seed: int) -> TrainingFacts:
 
 
 def _calibrate_assets(
-    part: Part, held: StepEnergy, config: DetectorConfig, *, normal_level: float
-) -> dict[str, Calibration]:
-    score = smooth(
-        held.energy,
-        part.steps.segment_start,
-        span=config.threshold.smoothing_steps,
-        normal_level=normal_level,
-        latency_steps=config.threshold.latency_steps,
-    )
+    part: Part, held: ScoredSteps, config: DetectorConfig, *, normal_level: float
+) -> tuple[dict[str, ChannelLimits], dict[str, Calibration]]:
+    settings = config.threshold
+    energy, shift = smooth_channels(held, settings=settings, normal_level=normal_level)
     rules = make_alert_rules(config, part.checked.contract.period_s)
-    calibrations = {}
+    limits, calibrations = {}, {}
     for asset in part.count_steps():
-        mine = part.rows_of(asset) & ~np.isnan(score)
+        mine = part.rows_of(asset) & ~np.isnan(energy)
+        score = np.empty(0)
+        if mine.any():
+            limits[asset] = set_limits(
+                energy[mine], shift[mine], false_alarm_rate=settings.false_alarm_rate
+            )
+            score, _ = combine(energy[mine], shift[mine], [limits[asset]])
         calibrations[asset] = calibrate(
-            HeldOut(asset, part.timestamps[mine], score[mine]),
+            HeldOut(asset, part.timestamps[mine], score),
             rules=rules,
-            budget_per_week=config.threshold.alert_budget_per_week,
-            false_alarm_rate=config.threshold.false_alarm_rate,
-            provisional=config.threshold.provisional,
+            budget_per_week=settings.alert_budget_per_week,
+            false_alarm_rate=settings.false_alarm_rate,
+            provisional=settings.provisional,
         )
-    return calibrations
+    return limits, calibrations
 
 
 def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vae_anomaly.config import DetectorConfig, parse_record
+from vae_anomaly.detector.channels import ChannelLimits
+from vae_anomaly.detector.shift import ShiftModel
 from vae_anomaly.domain import (
     Calibration,
     Contract,
@@ -64,9 +66,11 @@ class DetectorRecord:
         roles: How each sensor is scored.
         normal_level: Median energy of held-out normal steps; stands in for missing steps.
         normal_contribution: Mean contribution of each sensor on held-out normal steps, nats.
+        shift_model: What a shifted sensor is, or None where none is looked for.
+        limits: Limits of both channels per asset; the score is in multiples of them.
         calibrations: Threshold per asset.
-        fallback: Asset whose calibration serves those that were not calibrated: the one with
-            the lowest threshold, as a fault unseen costs more than an alarm too many.
+        fallback: Asset whose limits and threshold serve those that were not calibrated: the one
+            that flags first, as a fault unseen costs more than an alarm too many.
         health: Health figures.
         baseline: Held-out NLL of the VAE and of PCA, in nats per row.
         curves: Training curves.
@@ -81,6 +85,8 @@ class DetectorRecord:
     roles: SensorRoles
     normal_level: float
     normal_contribution: tuple[float, ...]
+    shift_model: ShiftModel | None
+    limits: dict[str, ChannelLimits]
     calibrations: dict[str, Calibration]
     fallback: str
     health: tuple[HealthCheck, ...]
@@ -92,6 +98,10 @@ class DetectorRecord:
     def calibration_of(self, asset: str) -> Calibration:
         """Return the calibration of an asset, or the fallback for an unknown one."""
         return self.calibrations.get(asset, self.calibrations[self.fallback])
+
+    def limits_of(self, asset: str) -> ChannelLimits:
+        """Return the limits of an asset, or the fallback's for an unknown one."""
+        return self.limits.get(asset, self.limits[self.fallback])
 
     @property
     def likelihoods(self) -> dict[str, str]:
@@ -147,6 +157,8 @@ def read_record(text: str, *, origin: str) -> DetectorRecord:
 def _check_consistent(record: DetectorRecord) -> None:
     if record.fallback not in record.calibrations:
         raise ValueError(f"expected a calibration of fallback '{record.fallback}', got none")
+    if record.limits.keys() != record.calibrations.keys():
+        raise ValueError("expected limits for each calibrated asset, got others")
     num_sensors, roles = len(record.contract.sensors), record.roles
     given = sorted((*roles.modelled, *roles.constant, *roles.empty))
     if given != list(range(num_sensors)) or len(roles.constant) != len(roles.constant_values):
@@ -158,6 +170,11 @@ def _check_consistent(record: DetectorRecord) -> None:
     unknown = {one.name for one in roles.likelihoods} - {one.name for one in ALL_LIKELIHOODS}
     if unknown:
         raise ValueError(f"expected known likelihoods, got {sorted(unknown)}")
+    shift, num_dense = record.shift_model, len(roles.dense)
+    if shift is not None and len(shift.spread) != num_dense:
+        raise ValueError(
+            f"expected {num_dense} sensors in the shift model, got {len(shift.spread)}"
+        )
     if len(record.normal_contribution) != num_sensors:
         raise ValueError(
             f"expected {num_sensors} normal contributions, got {len(record.normal_contribution)}"

@@ -8,20 +8,26 @@ import numpy as np
 
 from vae_anomaly.config import ThresholdConfig
 from vae_anomaly.detector.adaptation import Track, adapt
+from vae_anomaly.detector.channels import combine
 from vae_anomaly.detector.record import DetectorRecord
-from vae_anomaly.detector.smoothing import smooth
+from vae_anomaly.detector.shift import AssetSteps, ShiftModel, find_shifts
+from vae_anomaly.detector.smoothing import average_ahead, smooth
 from vae_anomaly.domain import (
+    PROBLEMS,
+    SHIFT_PREFIX,
+    STATES,
+    BoolArray,
     CheckedReadings,
     FloatArray,
     IntArray,
     Problem,
-    Readings,
     State,
-    TextArray,
+    Texts,
 )
 from vae_anomaly.errors import ContractError
 from vae_anomaly.model.density import Density, StepScores
 from vae_anomaly.model.windows import Steps, order_steps
+from vae_anomaly.readings.rows import is_range, take_rows
 
 TOO_FEW_SENSORS = "too_few_sensors"
 """Reason of a row with too small a share of its sensors present."""
@@ -32,9 +38,12 @@ MAX_ALONE_SHARE = 0.5
 NOT_FINITE = "not_finite"
 """Reason of a row whose NLL is not a finite number."""
 
+REASONS = (*PROBLEMS, TOO_FEW_SENSORS, NOT_FINITE)
+"""Every reason; those of rows come first, in their own order."""
+
 
 @dataclass(frozen=True)
-class StepEnergy:
+class ScoredSteps:
     """Scored steps before a threshold.
 
     Attributes:
@@ -43,13 +52,28 @@ class StepEnergy:
         energy: log p(mode) - log p(x), for a Gaussian half the squared standardised residual,
             summed over the sensors and scaled up for missing ones; NaN where unscorable.
             Shape `(steps,)`.
+        shift: -log p of the most shifted sensor. Shape `(steps,)`.
+        shift_sensor: Which sensor that is, by its position in the contract. Shape `(steps,)`.
         reason: "" or why a step is unscorable. Shape `(steps,)`.
     """
 
     steps: Steps
     scores: StepScores
     energy: FloatArray
-    reason: TextArray
+    shift: FloatArray
+    shift_sensor: IntArray
+    reason: Texts
+
+    def take(self, steps: Steps, chosen: BoolArray) -> ScoredSteps:
+        """Return some of the steps."""
+        return ScoredSteps(
+            steps,
+            self.scores.take(chosen),
+            self.energy[chosen],
+            self.shift[chosen],
+            self.shift_sensor[chosen],
+            self.reason[chosen],
+        )
 
 
 @dataclass(frozen=True)
@@ -58,10 +82,11 @@ class RowScores:
 
     Attributes:
         nll: Nats. Shape `(rows,)`.
-        score: Smoothed energy; higher is stranger. Shape `(rows,)`.
+        score: Multiples of what is normal; higher is stranger. Shape `(rows,)`.
         threshold: Limit of `score`. Shape `(rows,)`.
         state: `State` values. Shape `(rows,)`.
-        reason: "" or why the row is unscorable. Shape `(rows,)`.
+        reason: Why the row is unscorable, or what is shifted where that makes it anomalous,
+            else "". Shape `(rows,)`.
         kl: Nats. Shape `(rows,)`.
         contribution: Nats per sensor. Shape `(rows, sensors)`.
         mean: Expected values, raw units. Shape `(rows, sensors)`.
@@ -71,8 +96,8 @@ class RowScores:
     nll: FloatArray
     score: FloatArray
     threshold: FloatArray
-    state: TextArray
-    reason: TextArray
+    state: Texts
+    reason: Texts
     kl: FloatArray
     contribution: FloatArray
     mean: FloatArray
@@ -80,28 +105,32 @@ class RowScores:
 
 
 def score_steps(
-    readings: Readings,
+    checked: CheckedReadings,
     steps: Steps,
     density: Density,
+    shift_model: ShiftModel | None,
     *,
     settings: ThresholdConfig,
-    period_s: float,
-) -> StepEnergy:
+) -> ScoredSteps:
     """Score ordered steps.
 
     Args:
-        readings: The readings.
+        checked: The readings.
         steps: Their usable rows in order of asset and time.
         density: The fitted density.
+        shift_model: What a shifted sensor is, or None to look for none.
         settings: How slowly a level may drift, and which share of its sensors a step needs.
-        period_s: Seconds between ticks.
 
     Returns:
-        Scores and energies per step.
+        What both channels say of each step.
     """
-    values = readings.values[steps.rows]
+    readings = checked.readings
+    values = take_rows(readings.values, steps.rows)
     track = Track(
-        readings.timestamps[steps.rows], steps.asset_codes, period_s, settings.adaptation_steps
+        take_rows(readings.timestamps, steps.rows),
+        steps.asset_codes,
+        checked.contract.period_s,
+        settings.adaptation_steps,
     )
     scores = density.score(values, steps.segment_start)
     roles = density.roles
@@ -110,8 +139,45 @@ def score_steps(
     enough = scores.num_observed >= max(min_observed_share * num_scored, 1)
     energy = scores.energy.sum(axis=1) * (num_scored / np.maximum(scores.num_observed, 1))
     finite = np.isfinite(energy) & np.isfinite(scores.nll)
-    reason = np.where(enough, np.where(finite, "", NOT_FINITE), TOO_FEW_SENSORS).astype(object)
-    return StepEnergy(steps, scores, np.where(enough & finite, energy, np.nan), reason)
+    codes = np.zeros(steps.num_steps, dtype=np.int8)
+    codes[~finite] = REASONS.index(NOT_FINITE)
+    codes[~enough] = REASONS.index(TOO_FEW_SENSORS)
+    energy[codes != 0] = np.nan
+    shift, shift_sensor = np.zeros(steps.num_steps), np.zeros(steps.num_steps, dtype=np.int64)
+    if shift_model is not None:
+        dense = roles.take_dense(values)
+        mine = AssetSteps(dense, steps.segment_start, track, readings.asset_names)
+        shifts = find_shifts(shift_model, mine)
+        shift, shift_sensor = shifts.nats, np.array(roles.dense)[shifts.channel]
+    return ScoredSteps(steps, scores, energy, shift, shift_sensor, Texts(codes, REASONS))
+
+
+def smooth_channels(
+    scored: ScoredSteps, *, settings: ThresholdConfig, normal_level: float
+) -> tuple[FloatArray, FloatArray]:
+    """Average the energy over neighbouring steps, and both channels over those to wait for.
+
+    Args:
+        scored: Scored steps.
+        settings: Span and latency.
+        normal_level: Energy of a normal step.
+
+    Returns:
+        Energy and -log p of the most shifted sensor, NaN where unscorable, each `(steps,)`.
+    """
+    start, span = scored.steps.segment_start, settings.smoothing_steps
+    latency_steps = settings.latency_steps
+    energy = smooth(
+        scored.energy, start, span=span, normal_level=normal_level, latency_steps=latency_steps
+    )
+    shift = average_ahead(scored.shift, start, span=span, latency_steps=latency_steps)
+    return energy, np.where(np.isnan(energy), np.nan, shift)
+
+
+def find_normal_level(energy: FloatArray) -> float:
+    """Return the median energy of normal steps, 0 where none could be scored."""
+    scorable = ~np.isnan(energy)
+    return float(np.median(energy[scorable])) if scorable.any() else 0.0
 
 
 def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecord) -> RowScores:
@@ -120,7 +186,7 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
     Args:
         checked: The readings, with a problem or none per row.
         density: The fitted density.
-        record: Settings and thresholds.
+        record: Settings, limits and thresholds.
 
     Returns:
         One entry per row: `ok + anomalous + unscorable = rows`, always.
@@ -128,28 +194,35 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
     Raises:
         ContractError: The rows are far sparser than those the detector was fitted on.
     """
-    readings, settings = checked.readings, record.config.threshold
+    readings = checked.readings
     steps = order_steps(
         readings,
-        checked.problems,
+        checked.usable,
         period_s=record.contract.period_s,
         gap_steps=record.config.readings.gap_steps,
     )
     _require_period(steps, record)
     scored = score_steps(
-        readings, steps, density, settings=settings, period_s=record.contract.period_s
+        checked,
+        steps,
+        density,
+        record.shift_model,
+        settings=record.config.threshold,
     )
-    score = smooth(
-        scored.energy,
-        steps.segment_start,
-        span=settings.smoothing_steps,
-        normal_level=record.normal_level,
-        latency_steps=settings.latency_steps,
+    energy, shift = smooth_channels(
+        scored, settings=record.config.threshold, normal_level=record.normal_level
     )
-    limits = [record.calibration_of(name).threshold for name in readings.asset_names]
-    threshold = np.array(limits)[steps.asset_codes] if limits else np.empty(0)
+    codes = steps.asset_codes
+    limits = [record.limits_of(name) for name in readings.asset_names]
+    thresholds = [record.calibration_of(name).threshold for name in readings.asset_names]
+    score, is_shift = combine(energy, shift, limits, codes)
+    threshold = np.array(thresholds)[codes]
+    shifted = np.flatnonzero(is_shift & (score > threshold))
+    reason = scored.reason.codes.astype(np.int16)
+    reason[shifted] = len(REASONS) + scored.shift_sensor[shifted]
+    names = (*REASONS, *(SHIFT_PREFIX + name for name in checked.contract.sensor_names))
     at = _find_steps(checked, steps)
-    return _spread(scored, score, threshold, at, checked.problems)
+    return _spread(scored, score, threshold, at, checked.row_problems, Texts(reason, names))
 
 
 def _require_period(steps: Steps, record: DetectorRecord) -> None:
@@ -171,34 +244,42 @@ def _require_period(steps: Steps, record: DetectorRecord) -> None:
 
 
 def _spread(
-    scored: StepEnergy, score: FloatArray, threshold: FloatArray, at: IntArray, problems: TextArray
+    scored: ScoredSteps,
+    score: FloatArray,
+    threshold: FloatArray,
+    at: IntArray,
+    problems: Texts,
+    step_reason: Texts,
 ) -> RowScores:
     """Spread step values over rows; `at` is the step of each row, or -1."""
     known = at >= 0
+    is_same = len(at) == len(score) and is_range(at)
 
-    def pick(values: FloatArray) -> FloatArray:
-        out = np.full((len(at), *values.shape[1:]), np.nan)
-        out[known] = values[at[known]]
+    def pick(values: FloatArray, scorable: BoolArray | None = None) -> FloatArray:
+        """Take each row's values, NaN where it has none."""
+        if is_same and (scorable is None or scorable.all()):
+            return values
+        out = np.full((len(at), *values.shape[1:]), np.nan, order="F")
+        chosen = known if scorable is None else scorable
+        out[chosen] = values[at[chosen]]
         return out
 
-    scorable = np.zeros(len(at), dtype=bool)
-    scorable[known] = ~np.isnan(score[at[known]])
-    reason = np.where(known, "", problems).astype(object)
-    reason[known] = scored.reason[at[known]]
     row_score, row_threshold = pick(score), pick(threshold)
-    state = np.full(len(at), State.UNSCORABLE.value, dtype=object)
-    state[scorable] = State.OK.value
+    scorable = ~np.isnan(row_score)
+    reason = problems.codes.astype(np.int16)
+    reason[known] = step_reason.codes[at[known]]
     # a NaN compares false both ways, so only a proven score can leave "unscorable"
-    state[scorable & (row_score > row_threshold)] = State.ANOMALOUS.value
-    nll = np.where(scorable, pick(scored.scores.nll), np.nan)
+    state = np.full(len(at), STATES.index(State.UNSCORABLE.value), dtype=np.int8)
+    state[scorable] = STATES.index(State.OK.value)
+    state[scorable & (row_score > row_threshold)] = STATES.index(State.ANOMALOUS.value)
     return RowScores(
-        nll=nll,
+        nll=pick(scored.scores.nll, scorable),
         score=row_score,
         threshold=row_threshold,
-        state=state,
-        reason=reason,
-        kl=np.where(scorable, pick(scored.scores.kl), np.nan),
-        contribution=np.where(scorable[:, None], pick(scored.scores.contribution), np.nan),
+        state=Texts(state, STATES),
+        reason=Texts(reason, step_reason.names),
+        kl=pick(scored.scores.kl, scorable),
+        contribution=pick(scored.scores.contribution, scorable),
         mean=pick(scored.scores.mean),
         sigma=pick(scored.scores.sigma),
     )
@@ -208,7 +289,7 @@ def _find_steps(checked: CheckedReadings, steps: Steps) -> IntArray:
     """Return the step that speaks for each row: its own, or its equal's for a duplicate."""
     at = np.full(checked.readings.num_rows, -1, dtype=np.int64)
     at[steps.rows] = np.arange(steps.num_steps)
-    copies = np.flatnonzero(checked.problems == Problem.DUPLICATE.value)
+    copies = np.flatnonzero(checked.row_problems.equals(Problem.DUPLICATE.value))
     if len(copies):
         times, codes = checked.readings.timestamps, checked.readings.asset_codes
         keys = np.rec.fromarrays([codes[steps.rows], times[steps.rows]])

@@ -53,19 +53,60 @@ def smooth(
         >>> smooth(np.array([1.0, 1.0, 5.0]), np.zeros(3, dtype=int), span=3, normal_level=1.0)
         array([1.        , 1.        , 3.00391389])
     """
-    share = 1.0 - 2.0 / (span + 1.0)
-    starts = np.flatnonzero(np.diff(segment_start, prepend=-1))
     excess = np.nan_to_num(energy - normal_level, nan=0.0, posinf=np.inf)
-    total = _sum_back(excess, starts, share=share, num_terms=memory_steps(span))
-    total /= _sum_of_powers(share, memory_steps(span))
-    if latency_steps and len(energy):
-        num_steps = len(energy)
-        ends = num_steps - np.append(starts[1:], num_steps)[::-1]
-        total = _sum_back(total[::-1], ends, share=share, num_terms=latency_steps + 1)[::-1]
-        last = np.repeat(np.append(starts[1:], num_steps), np.diff(starts, append=num_steps))
-        ahead = np.minimum(last - 1 - np.arange(num_steps), latency_steps)
-        total = total / (_sum_of_powers(share, np.arange(latency_steps + 1) + 1)[ahead])
+    total = average_back(excess, segment_start, span=span)
+    total = average_ahead(total, segment_start, span=span, latency_steps=latency_steps)
     return np.where(np.isnan(energy), np.nan, normal_level + total)
+
+
+def average_back(values: FloatArray, segment_start: IntArray, *, span: int) -> FloatArray:
+    """Average each step with those before it, with exponentially falling weights.
+
+    Steps before the segment count as 0.
+
+    Args:
+        values: No NaN. Shape `(steps,)` or `(steps, channels)`.
+        segment_start: As in `Steps`. Shape `(steps,)`.
+        span: Span of the average in steps.
+
+    Returns:
+        The averages, over `memory_steps(span)` steps each. Shape of `values`.
+    """
+    share, num_terms = falling_share(span), memory_steps(span)
+    starts = np.flatnonzero(np.diff(segment_start, prepend=-1))
+    total = _sum_back(values, starts, share=share, num_terms=num_terms)
+    return total / _sum_of_powers(share, num_terms)
+
+
+def average_ahead(
+    values: FloatArray, segment_start: IntArray, *, span: int, latency_steps: int
+) -> FloatArray:
+    """Average each step with those after it, with exponentially falling weights.
+
+    Args:
+        values: No NaN. Shape `(steps,)`.
+        segment_start: As in `Steps`. Shape `(steps,)`.
+        span: Span of the average in steps.
+        latency_steps: Steps after a step that its average may wait for; 0 leaves all as it is.
+
+    Returns:
+        The averages, over as many steps as the segment still has. Shape `(steps,)`.
+    """
+    num_steps = len(values)
+    if not latency_steps or not num_steps:
+        return values
+    share = falling_share(span)
+    starts = np.flatnonzero(np.diff(segment_start, prepend=-1))
+    ends = num_steps - np.append(starts[1:], num_steps)[::-1]
+    total = _sum_back(values[::-1], ends, share=share, num_terms=latency_steps + 1)[::-1]
+    last = np.repeat(np.append(starts[1:], num_steps), np.diff(starts, append=num_steps))
+    ahead = np.minimum(last - 1 - np.arange(num_steps), latency_steps)
+    return np.asarray(total / _sum_of_powers(share, np.arange(latency_steps + 1) + 1)[ahead])
+
+
+def falling_share(span: int) -> float:
+    """Return the weight of a step as a share of that of the step after it."""
+    return 1.0 - 2.0 / (span + 1.0)
 
 
 def _sum_of_powers(share: float, num_terms: int | IntArray) -> FloatArray:

@@ -88,7 +88,7 @@ def make_golden(source: CheckedReadings, score: Callable[[pa.Table], pa.Table]) 
         Readings columns, and scores under names that begin with `golden_`.
     """
     readings = source.readings
-    usable = np.flatnonzero(source.problems == "")
+    usable = np.flatnonzero(source.usable)
     usable = usable[readings.asset_codes[usable] == readings.asset_codes[usable].min()]
     rows = usable[np.argsort(readings.timestamps[usable], kind="stable")][-NUM_GOLDEN_ROWS:]
     table = make_readings_table(readings.take(rows), source.contract)

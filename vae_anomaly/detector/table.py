@@ -12,16 +12,24 @@ from vae_anomaly.detector.scoring import RowScores
 from vae_anomaly.domain import (
     DEFAULT_ASSET,
     NO_TIME,
+    SHIFT_PREFIX,
     CheckedReadings,
     Contract,
     FloatArray,
+    IntArray,
     Readings,
+    Texts,
 )
+from vae_anomaly.readings.rows import take_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 TIME_ZONE = "UTC"
+
+LEAST_EXCESS = 1.0
+"""Nats of blame that a shifted sensor gets at least: its shift may be too small to show in the
+density of a single step."""
 
 
 def make_score_table(checked: CheckedReadings, rows: RowScores) -> pa.Table:
@@ -46,8 +54,8 @@ def make_score_table(checked: CheckedReadings, rows: RowScores) -> pa.Table:
         "nll": _nullable(rows.nll),
         "score": _nullable(rows.score),
         "threshold": _nullable(rows.threshold),
-        "state": pa.array(rows.state, pa.string()),
-        "reason": pa.array(rows.reason, pa.string()),
+        "state": _make_texts(rows.state),
+        "reason": _make_texts(rows.reason),
         "kl": _nullable(rows.kl),
         "contribution": pa.StructArray.from_arrays(shares, names=list(contract.sensor_names)),
     }
@@ -69,20 +77,48 @@ def read_traces(
     """
     import pyarrow.compute as pc
 
-    scores = scores.filter(pc.is_valid(scores["score"]))
+    if scores["score"].null_count:
+        scores = scores.filter(pc.is_valid(scores["score"]))
     times = scores[contract.timestamp].cast("int64").to_numpy()
     score = scores["score"].to_numpy()
     struct = scores["contribution"].combine_chunks()
-    shares = [struct.field(name).to_numpy(zero_copy_only=False) for name in contract.sensor_names]
-    excess = np.stack(shares, axis=1) - normal
-    assets = np.full(len(times), DEFAULT_ASSET, dtype=object)
-    if contract.asset in scores.column_names:
-        assets = scores[contract.asset].to_numpy()
-    for asset in sorted(set(assets)):
-        mine = np.flatnonzero(assets == asset)
-        _, first = np.unique(times[mine], return_index=True)
-        rows = mine[first]
-        yield asset, ScoreTrace(times[rows], score[rows], excess[rows])
+    excess = np.empty((len(times), len(normal)), order="F")
+    for k, name in enumerate(contract.sensor_names):
+        share = struct.field(name).to_numpy(zero_copy_only=False)
+        np.subtract(share, normal[k], out=excess[:, k])
+    _blame_shifted(excess, scores["reason"], contract)
+    for asset, mine in _rows_of_assets(scores, contract.asset):
+        rows = mine
+        if not np.all(np.diff(times[mine]) > 0):
+            _, first = np.unique(times[mine], return_index=True)
+            rows = mine[first]
+        yield (
+            asset,
+            ScoreTrace(take_rows(times, rows), take_rows(score, rows), take_rows(excess, rows)),
+        )
+
+
+def _rows_of_assets(scores: pa.Table, column: str | None) -> Iterator[tuple[str, IntArray]]:
+    """Give the rows of each asset, by name."""
+    if scores.num_rows and column not in scores.column_names:
+        yield DEFAULT_ASSET, np.arange(scores.num_rows)
+    elif scores.num_rows:
+        assets = scores[column].to_numpy()
+        for asset in sorted(set(assets)):
+            yield asset, np.flatnonzero(assets == asset)
+
+
+def _blame_shifted(excess: FloatArray, reasons: pa.ChunkedArray, contract: Contract) -> None:
+    """Give steps that are anomalous for a shift to the sensor that is shifted, and to no other."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = [SHIFT_PREFIX + name for name in contract.sensor_names]
+    sensor = pc.index_in(reasons.cast("string"), value_set=pa.array(names, pa.string())).to_numpy()
+    shifted = np.flatnonzero(np.isfinite(sensor))
+    total = np.maximum(np.nan_to_num(excess[shifted]), 0.0).sum(axis=1)
+    excess[shifted] = 0.0
+    excess[shifted, sensor[shifted].astype(np.int64)] = np.maximum(total, LEAST_EXCESS)
 
 
 def make_time_column(readings: Readings) -> pa.Array:
@@ -106,4 +142,11 @@ def make_asset_column(readings: Readings) -> pa.Array:
 def _nullable(values: FloatArray) -> pa.Array:
     import pyarrow as pa
 
-    return pa.array(values, pa.float64(), mask=np.isnan(values))
+    missing = np.isnan(values)
+    return pa.array(values, pa.float64(), mask=missing if missing.any() else None)
+
+
+def _make_texts(texts: Texts) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(texts.names, pa.string()).take(pa.array(texts.codes))

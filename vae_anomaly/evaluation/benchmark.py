@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_anomaly.evaluation.labelled import Case, Figures, Result, Suite
+from vae_anomaly.errors import TrainingError
+from vae_anomaly.evaluation.labelled import Case, Figures, Result, Suite, no_score
 from vae_anomaly.evaluation.methods import Method
 
 
@@ -112,5 +113,9 @@ def run_benchmark(
 
 
 def _judge(case: Case, method: Method, seed: int) -> Result:
-    score = method.fit(case.training, seed)
+    try:
+        score = method.fit(case.training, seed)
+    except TrainingError:
+        # a method that finds nothing to learn from flags nothing, and that counts
+        return Result(case, tuple(no_score(series) for series in case.tests))
     return Result(case, tuple(score(series) for series in case.tests))

@@ -70,6 +70,11 @@ class Scored:
         return np.nan_to_num(self.score, nan=float(np.nanmedian(self.score)))
 
 
+def no_score(series: Series) -> Scored:
+    """Return what a method says that could not be fitted: the same of every row."""
+    return Scored(np.zeros(series.num_rows), np.zeros(series.num_rows, dtype=bool))
+
+
 @dataclass(frozen=True)
 class Case:
     """One fit, and the series that it is judged on."""

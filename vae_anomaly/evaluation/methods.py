@@ -14,12 +14,14 @@ import numpy as np
 
 from vae_anomaly.config import DetectorConfig, ModelConfig, ThresholdConfig
 from vae_anomaly.detector.detector import Detector
+from vae_anomaly.detector.fitting import Networks, fit_networks, judge_networks
 from vae_anomaly.detector.smoothing import smooth
-from vae_anomaly.domain import FloatArray, State
+from vae_anomaly.domain import CheckedReadings, FloatArray, State
 from vae_anomaly.evaluation.labelled import Scored, Series
 from vae_anomaly.evaluation.suites import ASKED
 from vae_anomaly.model.ppca import choose_latent_size, fit_ppca
 from vae_anomaly.model.windows import gather_windows
+from vae_anomaly.readings.check import check_readings
 
 SPAN = ThresholdConfig().smoothing_steps
 LATENT_VARIANCE = ModelConfig().explained_variance
@@ -50,19 +52,45 @@ class Method:
     fit: Callable[[Series, int], Scorer]
 
 
-def fit_detector(training: Series, seed: int, *, config: DetectorConfig) -> Scorer:
-    """Fit a `Detector`; see `Method`."""
-    detector = Detector.fit(training.table, config=config, seed=seed)
-    provisional = any(one.provisional for one in detector.record.calibrations.values())
+class SharedFits:
+    """Fits detectors; those that differ in their latency alone share the networks of a fit."""
 
-    def score(series: Series) -> Scored:
-        table = detector.score(series.table)
-        states = np.array(table["state"].to_pylist())
-        return Scored(
-            table["score"].to_numpy(), states == State.ANOMALOUS.value, is_provisional=provisional
+    def __init__(self) -> None:
+        self._training: Series | None = None
+        self._networks: dict[tuple[int, str], Networks] = {}
+
+    def fit(self, training: Series, seed: int, *, config: DetectorConfig) -> Scorer:
+        """Fit a `Detector`; see `Method`."""
+        checked = check_readings(training.table, config=config.readings, purpose="fit a detector")
+        detector = Detector.from_fitted(
+            judge_networks(
+                self._borrow(training, checked, seed, config), config=config, seed=seed
+            ),
+            checked,
         )
+        provisional = any(one.provisional for one in detector.record.calibrations.values())
 
-    return score
+        def score(series: Series) -> Scored:
+            table = detector.score(series.table)
+            states = np.array(table["state"].to_pylist())
+            return Scored(
+                table["score"].to_numpy(),
+                states == State.ANOMALOUS.value,
+                is_provisional=provisional,
+            )
+
+        return score
+
+    def _borrow(
+        self, training: Series, checked: CheckedReadings, seed: int, config: DetectorConfig
+    ) -> Networks:
+        if training is not self._training:
+            self._training, self._networks = training, {}
+        causal = config.threshold.model_copy(update={"latency": "causal"})
+        key = (seed, config.model_copy(update={"threshold": causal}).model_dump_json())
+        if key not in self._networks:
+            self._networks[key] = fit_networks(checked, None, config=config, seed=seed)
+        return self._networks[key]
 
 
 def _fit_pca(scaled: FloatArray, _seed: int) -> ScoreRows:
@@ -141,8 +169,10 @@ def _as_method(name: str, fit_rows: Callable[[FloatArray, int], ScoreRows]) -> M
 
 
 def _as_detector(name: str, config: DetectorConfig) -> Method:
-    return Method(name, lambda training, seed: fit_detector(training, seed, config=config))
+    return Method(name, lambda training, seed: SHARED_FITS.fit(training, seed, config=config))
 
+
+SHARED_FITS = SharedFits()
 
 ALL_METHODS = (
     _as_detector("vae-anomaly", DetectorConfig()),

@@ -9,7 +9,7 @@ a third state, is no value for the network; it is scored by a rule (`CHANGE_NATS
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +21,7 @@ from vae_anomaly.model.likelihoods import (
     GAUSSIAN,
     Likelihood,
     Reading,
+    find_likelihood,
 )
 
 CHANGE_NATS = 50.0
@@ -186,70 +187,16 @@ class Channels:
         contribution, energy, mean, sigma = (np.empty(values.shape) for _ in range(4))
         for part in self.parts:
             mine, there = part.sensors, part.channels
-            reading = _compare(part, encoded[:, there], location[:, there], scale[:, there])
+            reading = replace(
+                _compare(encoded[:, there], location[:, there], scale[:, there], step=part.step),
+                group=np.ones((encoded[:, there].shape[1],) * 2),
+            )
             unseen = np.isnan(encoded[:, there])
             energies = np.where(unseen, 0.0, part.likelihood.energy(reading))
             impossible = unseen[:, : len(mine)] & ~np.isnan(values[:, mine])
             for out, costs in ((contribution, nats[:, there]), (energy, energies)):
                 out[:, mine] = np.where(impossible, CHANGE_NATS, _per_sensor(part, costs))
             mean[:, mine], sigma[:, mine] = _expect(part, location[:, there], scale[:, there])
-        return SensorScores(contribution, energy, mean, sigma)
-
-    def standardise(self, values: FloatArray, mean: FloatArray, sigma: FloatArray) -> FloatArray:
-        """Return the residuals of sensors that a level can move, in units of their scale.
-
-        Args:
-            values: Raw values of the modelled sensors. Shape `(steps, sensors)`.
-            mean: Expected values. Same shape.
-            sigma: Their standard deviations. Same shape.
-
-        Returns:
-            NaN for the other sensors. Same shape.
-        """
-        if self.is_plain:
-            return (values - mean) / sigma
-        out = np.full(values.shape, np.nan)
-        for part in self.parts:
-            if part.likelihood.parameters is not None:
-                mine = part.sensors
-                location, scale = part.likelihood.parameters(
-                    mean[:, mine], sigma[:, mine], part.step
-                )
-                out[:, mine] = (_encode(part, values[:, mine]) - location) / scale
-        return out
-
-    def move(self, values: FloatArray, scores: SensorScores, level: FloatArray) -> SensorScores:
-        """Move the location of each sensor by its level, in units of its scale.
-
-        Args:
-            values: Raw values of the modelled sensors. Shape `(steps, sensors)`.
-            scores: What was said of them.
-            level: The level, 0 for sensors that cannot move. Same shape.
-
-        Returns:
-            The scores with mean, contribution and energy moved.
-        """
-        if self.is_plain:
-            residual = (values - scores.mean) / scores.sigma
-            moved = np.nan_to_num(0.5 * (residual - level) ** 2)
-            nats = scores.contribution + (moved - scores.energy)
-            return SensorScores(nats, moved, scores.mean + level * scores.sigma, scores.sigma)
-        contribution, energy, mean, sigma = (
-            array.copy()
-            for array in (scores.contribution, scores.energy, scores.mean, scores.sigma)
-        )
-        for part in self.parts:
-            mine, likelihood = part.sensors, part.likelihood
-            if likelihood.parameters is None or not level[:, mine].any():
-                continue
-            old, scale = likelihood.parameters(mean[:, mine], sigma[:, mine], part.step)
-            new, encoded = old + level[:, mine] * scale, _encode(part, values[:, mine])
-            before, after = (_compare(part, encoded, one, scale) for one in (old, new))
-            seen = ~np.isnan(encoded)
-            change = likelihood.nll(np, after) - likelihood.nll(np, before)
-            contribution[:, mine] += np.where(seen, change, 0.0)
-            energy[:, mine] = np.where(seen, likelihood.energy(after), energy[:, mine])
-            mean[:, mine], sigma[:, mine] = likelihood.moments(new, scale, part.step)
         return SensorScores(contribution, energy, mean, sigma)
 
     def find_floors(self, floor: FloatArray) -> FloatArray:
@@ -279,6 +226,77 @@ class Channels:
             for part in self.parts
             for i in range(part.channels.stop - part.channels.start)
         ]
+
+
+def encode_sensor(chosen: ChosenLikelihood, values: FloatArray) -> FloatArray:
+    """Return the channel of one sensor; NaN where missing or impossible.
+
+    Args:
+        chosen: Its likelihood, any but `categorical`.
+        values: Its raw values. Shape `(steps,)`.
+    """
+    if find_likelihood(chosen.name).is_on_raw:
+        return values
+    part = Channels((chosen,)).parts[0]
+    return _encode(part, values[:, None])[:, 0]
+
+
+def find_parameters(
+    chosen: ChosenLikelihood, mean: FloatArray, sigma: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return location and standard deviation of the channel of one sensor that has a level.
+
+    Args:
+        chosen: Its likelihood.
+        mean: Its expected values, raw units. Shape `(steps,)`.
+        sigma: Their standard deviations. Same shape.
+    """
+    likelihood = find_likelihood(chosen.name)
+    if likelihood.is_on_raw or likelihood.parameters is None:
+        return mean, sigma
+    return likelihood.parameters(mean, sigma, chosen.step)
+
+
+def move_sensor(
+    chosen: ChosenLikelihood,
+    values: FloatArray,
+    scores: SensorScores,
+    *,
+    level: FloatArray,
+    width: FloatArray,
+) -> SensorScores:
+    """Move and widen the likelihood of one sensor.
+
+    Args:
+        chosen: Its likelihood, one that has a level.
+        values: Its raw values. Shape `(steps,)`.
+        scores: What was said of them, each of the same shape.
+        level: How far its location moves, in standard deviations of its channel. Same shape.
+        width: How many times as wide its scale becomes. Same shape.
+
+    Returns:
+        The scores, those of steps at level 0 and width 1 as they came.
+    """
+    likelihood, step = find_likelihood(chosen.name), chosen.step
+    if likelihood.parameters is None:
+        return scores
+    encoded = encode_sensor(chosen, values)
+    location, scale = likelihood.parameters(scores.mean, scores.sigma, step)
+    _, spread = find_parameters(chosen, scores.mean, scores.sigma)
+    there, wide = location + level * spread, width * scale
+    before, after = (
+        _compare(encoded, at, size, step=step) for at, size in ((location, scale), (there, wide))
+    )
+    change = likelihood.nll(np, after) - likelihood.nll(np, before)
+    mean, sigma = likelihood.moments(there, wide, step)
+    moves = (level != 0.0) | (width != 1.0)
+    costs = moves & ~np.isnan(encoded)
+    return SensorScores(
+        contribution=scores.contribution + np.where(costs, change, 0.0),
+        energy=np.where(costs, likelihood.energy(after), scores.energy),
+        mean=np.where(moves, mean, scores.mean),
+        sigma=np.where(moves, sigma, scores.sigma),
+    )
 
 
 def make_fault(
@@ -311,10 +329,10 @@ def _encode(part: Part, values: FloatArray) -> FloatArray:
     """Return the channels of a part's sensors; NaN where missing or impossible."""
     if part.likelihood.is_on_raw:
         return values
-    if part.likelihood.name in {"log_normal", "poisson"}:
-        offset = COUNT_OFFSET if part.likelihood.name == "poisson" else 0.0
-        possible = values >= 0.0 if offset else values > 0.0
-        return np.log(np.where(possible, values, np.nan) + offset)
+    if part.likelihood.name == "log_normal":
+        return np.log(np.where(values > 0.0, values, np.nan))
+    if part.likelihood.name == "poisson":
+        return np.log(np.where(values >= 0.0, values, np.nan) + COUNT_OFFSET)
     state = _find_states(values, part.levels)
     if part.is_one_hot:
         one_hot = (state == np.arange(part.levels.shape[1])).astype(np.float64)
@@ -336,14 +354,15 @@ def _find_states(values: FloatArray, levels: FloatArray) -> IntArray:
     return np.where(near, state, -1)
 
 
-def _compare(part: Part, encoded: FloatArray, location: FloatArray, scale: FloatArray) -> Reading:
+def _compare(
+    encoded: FloatArray, location: FloatArray, scale: FloatArray, *, step: FloatArray | float
+) -> Reading:
     return Reading(
         residual=(encoded - location) / scale,
         log_sigma=np.log(scale),
         value=encoded,
         location=location,
-        half_step=0.5 * part.step / scale,
-        group=np.ones((encoded.shape[-1], encoded.shape[-1])),
+        half_step=0.5 * step / scale,
     )
 
 

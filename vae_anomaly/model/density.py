@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,13 +21,27 @@ from vae_anomaly.domain import (
 )
 from vae_anomaly.errors import TrainingError
 from vae_anomaly.model.affine import fit_affine
-from vae_anomaly.model.channels import CHANGE_NATS, Channels, ChosenLikelihood, make_channels
+from vae_anomaly.model.channels import (
+    CHANGE_NATS,
+    Channels,
+    ChosenLikelihood,
+    encode_sensor,
+    make_channels,
+)
 from vae_anomaly.model.choice import (
     DEFAULT_LIKELIHOODS,
     choose_likelihoods,
     require_known_sensors,
 )
-from vae_anomaly.model.engine import ONNX_FILE, Decoded, Engine, decode_windows, save_vae
+from vae_anomaly.model.engine import (
+    ONNX_FILE,
+    Decoded,
+    Engine,
+    chunk_rows,
+    decode_chunk,
+    run_chunks,
+    save_vae,
+)
 from vae_anomaly.model.likelihoods import find_likelihood
 from vae_anomaly.model.ppca import choose_latent_size
 from vae_anomaly.model.windows import gather_windows
@@ -34,9 +49,6 @@ from vae_anomaly.model.windows import gather_windows
 if TYPE_CHECKING:
     from vae_anomaly.model.training import TrainingPlan, TrainingRows
     from vae_anomaly.model.vae import VAE
-
-STEPS_PER_PART = 1 << 18
-"""Steps whose windows are gathered at once."""
 
 QUESTION_LATENT = 5
 MAX_HELD_OUT_ROWS = 2048
@@ -70,13 +82,29 @@ class SensorRoles:
 
     @property
     def dense(self) -> tuple[int, ...]:
-        """The modelled sensors whose nats are those of a density in raw units."""
-        chosen = self.channels.sensors
-        return tuple(
-            sensor
-            for sensor, one in zip(self.modelled, chosen, strict=True)
-            if find_likelihood(one.name).is_density
-        )
+        """The modelled sensors whose nats are those of a density in raw units.
+
+        They alone have a level that can drift or shift: states and counts have none.
+        """
+        return tuple(sensor for sensor, _ in self._choose_dense())
+
+    def take_dense(self, values: FloatArray) -> FloatArray:
+        """Return what the network sees of those sensors.
+
+        Args:
+            values: Raw values. Shape `(steps, sensors)`.
+
+        Returns:
+            Raw values, or their logs; NaN where missing or impossible. Shape `(steps, dense)`.
+        """
+        taken = values[:, list(self.dense)]
+        for k, (_, chosen) in enumerate(self._choose_dense()):
+            taken[:, k] = encode_sensor(chosen, taken[:, k])
+        return taken
+
+    def _choose_dense(self) -> list[tuple[int, ChosenLikelihood]]:
+        chosen = zip(self.modelled, self.channels.sensors, strict=True)
+        return [(sensor, one) for sensor, one in chosen if find_likelihood(one.name).is_density]
 
 
 @dataclass(frozen=True)
@@ -101,11 +129,29 @@ class StepScores:
     mean: FloatArray
     sigma: FloatArray
 
-    @property
+    @cached_property
     def nll(self) -> FloatArray:
         """Nats per step: the contributions and the KL term, added up. Shape `(steps,)`."""
         total: FloatArray = self.contribution.sum(axis=1) + self.kl
         return total
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> StepScores:
+        """Make room for the scores of `(steps, sensors)`; each sensor's numbers lie together."""
+        num_steps = shape[0]
+        return cls(
+            contribution=np.empty(shape, order="F"),
+            kl=np.empty(num_steps),
+            energy=np.empty(shape, order="F"),
+            num_observed=np.empty(num_steps, dtype=np.int64),
+            mean=np.empty(shape, order="F"),
+            sigma=np.empty(shape, order="F"),
+        )
+
+    def put(self, rows: slice, part: StepScores) -> None:
+        """Write the scores of some steps into their place."""
+        for field in fields(self):
+            getattr(self, field.name)[rows] = getattr(part, field.name)
 
     def take(self, chosen: BoolArray) -> StepScores:
         """Return some of the steps."""
@@ -143,26 +189,26 @@ class Density:
         Returns:
             One score per step, a function of its window alone.
         """
-        channels = self.roles.channels
-        modelled = channels.encode(values[:, list(self.roles.modelled)])
-        parts = []
-        for start in range(0, max(len(values), 1), STEPS_PER_PART):
-            steps = np.arange(start, min(start + STEPS_PER_PART, len(values)))
-            windows = gather_windows(modelled, segment_start, steps, window=self.window)
-            parts.append(decode_windows(self.engine, windows))
-        decoded = Decoded(
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("contribution", "kl", "mean", "sigma")
-            )
-        )
-        return self._with_constants(values, decoded, channels)
+        whole, channels = StepScores.empty(values.shape), self.roles.channels
+        columns, window = as_columns(self.roles.modelled), self.window
+        chunk = chunk_rows(window * channels.num_channels)
 
-    def _with_constants(
-        self, values: FloatArray, decoded: Decoded, channels: Channels
-    ) -> StepScores:
+        def score(rows: slice) -> None:
+            first = max(rows.start - window + 1, 0)
+            near = np.ascontiguousarray(values[first : rows.stop])
+            steps = np.arange(rows.start - first, len(near))
+            starts = segment_start[first : rows.stop] - first
+            inputs = channels.encode(near[:, columns])
+            windows = gather_windows(inputs, starts, steps, window=window)
+            decoded = decode_chunk(self.engine, windows, chunk)
+            whole.put(rows, self._describe(near[rows.start - first :], decoded, channels))
+
+        run_chunks(score, len(values), chunk)
+        return whole
+
+    def _describe(self, values: FloatArray, decoded: Decoded, channels: Channels) -> StepScores:
         shape = values.shape
-        modelled, constant = list(self.roles.modelled), list(self.roles.constant)
+        modelled, constant = as_columns(self.roles.modelled), as_columns(self.roles.constant)
         contribution, energy = np.zeros(shape), np.zeros(shape)
         mean, sigma = np.full(shape, np.nan), np.full(shape, np.nan)
         known = np.array(self.roles.constant_values)
@@ -177,7 +223,7 @@ class Density:
         )
         mean[:, modelled], sigma[:, modelled] = found.mean, found.sigma
         contribution[:, modelled], energy[:, modelled] = found.contribution, found.energy
-        num_observed = present[:, modelled + constant].sum(axis=1)
+        num_observed = present.sum(axis=1) - present[:, as_columns(self.roles.empty)].sum(axis=1)
         return StepScores(contribution, decoded.kl, energy, num_observed, mean, sigma)
 
 
@@ -283,6 +329,18 @@ def fit_density(
         latent=fitted.vae.latent,
         backend=keras.backend.backend(),
     )
+
+
+def as_columns(positions: tuple[int, ...]) -> slice | list[int]:
+    """Return an index of these columns: a slice, which copies nothing, where they are adjacent.
+
+    Example:
+        >>> as_columns((0, 1, 2)), as_columns((0, 2))
+        (slice(0, 3, None), [0, 2])
+    """
+    first = positions[0] if positions else 0
+    last = first + len(positions)
+    return slice(first, last) if positions == tuple(range(first, last)) else list(positions)
 
 
 def sigma_floor(

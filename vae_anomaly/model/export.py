@@ -37,6 +37,9 @@ IR_VERSION = 8
 LEAKY_SLOPE = 0.2
 """The slope that `keras.activations.leaky_relu` has by default."""
 
+ROWS_PER_LINE = 16
+"""Windows come in multiples of this, as chunks are."""
+
 OUTPUTS = ("contribution", "kl", "mean", "sigma")
 
 
@@ -48,8 +51,9 @@ def export_onnx(vae: VAE) -> bytes:
 
     Returns:
         The model. Inputs: `windows`, float64, anything finite where missing, and `observed`,
-        float32, 1 where observed, each `(rows, window, channels)`. Outputs: as
-        `VAE.score_observed`, but for the latent mean.
+        float32, 1 where observed, each `(rows, window, channels)`, with `rows` a multiple of
+        `ROWS_PER_LINE`. Outputs: as `VAE.score_observed`, but for the latent mean, and with a
+        contribution that means nothing where the value is missing.
     """
     content: bytes = _ScoreGraph(vae).make().SerializeToString()
     return content
@@ -67,50 +71,57 @@ class _ScoreGraph:
         self.num_names = 0
 
     def make(self) -> Any:
-        vae, loc, scale, log_scale = self.vae, *self._affine()
-        values, seen = self._last("windows"), self._last("observed")
-        exact = self._clip(
-            self.node("Div", self.node("Sub", "windows", loc), scale),
-            -MAX_SCALED,
-            MAX_SCALED,
-            number=np.float64,
+        vae, affine = self.vae, self.vae.affine
+        constant = 0.0 if vae.parts else HALF_LOG_TWO_PI
+        loc, scale, spread, log_scale = (
+            self._per_channel(numbers)
+            for numbers in (
+                _numbers(affine.loc),
+                _numbers(affine.scale),
+                np.abs(_numbers(affine.scale)),
+                _numbers(affine.log_scale) + constant,
+            )
         )
-        observed = self._flatten("observed")
-        missing = self.node("Sub", self.weight(np.float32(1)), observed)
-        scaled = self.node("Mul", self._to_float32(self._flatten(exact)), observed)
-        filled, missing_path = self._fill_where_missing(scaled, missing)
-        latent_mean, latent_sigma = self._encode(filled, missing_path)
-        scaled_mean, scaled_sigma = (
-            self._last_of_flat(name) for name in self._decode(latent_mean)
+        exact = self.node("Div", self.node("Sub", self._wide("windows"), loc), scale)
+        scaled = self._clip(
+            self._flatten(self._to_float32(exact)), -MAX_SCALED, MAX_SCALED, number=np.float32
         )
+        filled, first_hidden = self._fill_where_missing(scaled)
+        latent_mean, latent_sigma = self._encode(filled, first_hidden)
+        scaled_mean, scaled_sigma = self._decode(latent_mean, last_only=True)
+        scaled_mean, scaled_sigma = self._wide(scaled_mean), self._wide(scaled_sigma)
         mean = self.node("Add", loc, self.node("Mul", scale, self._to_float64(scaled_mean)))
-        spread = self.node("Abs", scale)
         sigma = self.node("Mul", spread, self._to_float64(scaled_sigma))
+        values = self._wide(self._last("windows"))
         residual = self.node("Div", self.node("Sub", values, mean), sigma)
         log_sigma = self.node("Add", self._to_float64(self.node("Log", scaled_sigma)), log_scale)
         if vae.parts:
-            nll = self._mixed_nll(values, mean, residual, log_sigma, scaled_sigma)
+            half_step = self.node("Div", self._per_channel(_numbers(vae.half_step)), scaled_sigma)
+            contribution = self._mixed_nll(
+                residual, log_sigma, values, mean, self._to_float64(half_step)
+            )
         else:
-            nll = self._gaussian_nll(residual, log_sigma)
-        contribution = self.node("Mul", self._to_float64(seen), nll)
+            energy = self._times(self.node("Mul", residual, residual), np.float64(0.5))
+            contribution = self.node("Add", energy, log_sigma)
         kl = self._times(
             self._to_float64(self._kl(latent_mean, latent_sigma)), np.float64(1 / vae.window)
         )
+        narrow = self._narrow_shape()
         for name, found in zip(OUTPUTS, (contribution, kl, mean, sigma), strict=True):
-            self.nodes.append(helper.make_node("Identity", [found], [name]))
+            self.nodes.append(
+                helper.make_node("Identity", [found], [name])
+                if name == "kl"
+                else helper.make_node("Reshape", [found, narrow], [name])
+            )
         return self._make_model()
 
-    def _gaussian_nll(self, residual: str, log_sigma: str) -> str:
-        energy = self._times(self.node("Mul", residual, residual), np.float64(0.5))
-        return self._plus(self.node("Add", energy, log_sigma), np.float64(HALF_LOG_TWO_PI))
+    def _mixed_nll(self, *names: str) -> str:
+        """Write the nats of every channel by its own likelihood, from the formulas themselves.
 
-    def _mixed_nll(
-        self, values: str, mean: str, residual: str, log_sigma: str, scaled_sigma: str
-    ) -> str:
-        """Write the nats of every channel by its own likelihood, from the formulas themselves."""
-        half_step = self.node("Div", self.weight(_numbers(self.vae.half_step)), scaled_sigma)
-        names = (residual, log_sigma, values, mean, self._to_float64(half_step))
-        reading = Reading(*(Term(name, self) for name in names))
+        `names` are those of a `Reading`, in wide lines.
+        """
+        narrow = self._narrow_shape()
+        reading = Reading(*(Term(self.node("Reshape", name, narrow), self) for name in names))
         found = []
         for likelihood, part in self.vae.parts:
             group = Term(self.weight(self.vae.group[part, part]), self)
@@ -136,26 +147,29 @@ class _ScoreGraph:
         onnx.checker.check_model(model)
         return model
 
-    def _fill_where_missing(self, scaled: str, missing: str) -> tuple[str, str]:
-        """Fill missing entries and find their path into the encoder; rows without any skip it."""
+    def _fill_where_missing(self, scaled: str) -> tuple[str, str]:
+        """Fill missing entries and start encoding; where none is missing that is one product."""
+        observed = self._flatten("observed")
         any_missing = self.node(
-            "Greater", self._reduce("ReduceMax", missing, axes=None), self.weight(np.float32(0))
+            "Less", self._reduce("ReduceMin", observed, axes=None), self.weight(np.float32(1))
         )
         outside, self.nodes = self.nodes, []
-        filled = scaled
+        missing = self.node("Sub", self.weight(np.float32(1)), observed)
+        seen = self.node("Mul", scaled, observed)
+        filled = seen
         if self.vae.linear:
             for _ in range(FILL_ROUNDS):
                 rebuilt = self._dense(
                     self._dense(filled, self.vae.linear_encoder), self.vae.linear_decoder
                 )
-                filled = self._where_missing(missing, rebuilt, scaled)
+                filled = self._where_missing(missing, rebuilt, seen)
         path = self._dense(missing, self.vae.encoder_missing)
         for _ in range(REFINE_ROUNDS):
-            mean, _ = self._decode(self._encode(filled, path)[0])
+            latent_mean, _ = self._encode(filled, self._enter(filled, path))
+            mean, _ = self._decode(latent_mean)
             filled = self._where_missing(missing, self._limit_filling(mean), filled)
-        then_branch = self._branch("some_missing", filled, path)
-        zero = self.weight(np.zeros((1, self.vae.encoder_missing.units), np.float32))
-        else_branch = self._branch("none_missing", scaled, zero)
+        then_branch = self._branch("some_missing", filled, self._enter(filled, path))
+        else_branch = self._branch("none_missing", scaled, self._enter(scaled))
         self.nodes = outside
         names = [self._name(), self._name()]
         self.nodes.append(
@@ -183,29 +197,66 @@ class _ScoreGraph:
         is_missing = self.node("Greater", missing, self.weight(np.float32(0)))
         return self.node("Where", is_missing, filling, otherwise)
 
-    def _encode(self, filled: str, missing_path: str) -> tuple[str, str]:
+    def _enter(self, filled: str, missing_path: str | None = None) -> str:
+        """Give the input of the first activation; rows without a missing entry add zeros."""
+        hidden = self._dense(filled, self.vae.encoder[0])
+        return hidden if missing_path is None else self.node("Add", hidden, missing_path)
+
+    def _encode(self, filled: str, first_hidden: str) -> tuple[str, str]:
         vae = self.vae
-        first, *others = vae.encoder
-        hidden = self._activate(self.node("Add", self._dense(filled, first), missing_path))
-        hidden = self._stack(hidden, others)
-        mean = self._dense(hidden, vae.latent_mean)
-        if vae.linear:
-            mean = self.node("Add", mean, self._dense(filled, vae.linear_encoder))
-        raw = self._plus(self._dense(hidden, vae.latent_scale), np.float32(LATENT_SIGMA_OFFSET))
+        hidden = self._stack(self._activate(first_hidden), vae.encoder[1:])
+        linear = (filled, vae.linear_encoder) if vae.linear else None
+        mean, scale = self._two_heads(hidden, vae.latent_mean, vae.latent_scale, linear=linear)
+        raw = self._plus(scale, np.float32(LATENT_SIGMA_OFFSET))
         return mean, self._plus(self.node("Softplus", raw), np.float32(MIN_LATENT_SIGMA))
 
-    def _decode(self, latent: str) -> tuple[str, str]:
+    def _decode(self, latent: str, *, last_only: bool = False) -> tuple[str, str]:
+        """Decode all steps of the window, or the last one alone."""
         vae = self.vae
         hidden = self._stack(latent, vae.decoder)
-        mean = self._dense(hidden, vae.mean)
-        if vae.linear:
-            mean = self.node("Add", mean, self._dense(latent, vae.linear_decoder))
-        log_sigma = self._clip(
-            self._dense(hidden, vae.log_sigma), *LOG_SIGMA_RANGE, number=np.float32
+        linear = (latent, vae.linear_decoder) if vae.linear else None
+        num_steps = 1 if last_only else vae.window
+        mean, log_sigma = self._two_heads(
+            hidden, vae.mean, vae.log_sigma, linear=linear, width=num_steps * vae.channels
         )
+        log_sigma = self._clip(log_sigma, *LOG_SIGMA_RANGE, number=np.float32)
         free = self.node("Exp", self._times(log_sigma, np.float32(2)))
-        floor = np.tile(_numbers(vae.floor), vae.window)
+        floor = np.tile(_numbers(vae.floor), num_steps)
         return mean, self.node("Sqrt", self._plus(free, np.square(floor)))
+
+    def _two_heads(
+        self,
+        hidden: str,
+        mean: Any,
+        other: Any,
+        *,
+        linear: tuple[str, Any] | None,
+        width: int | None = None,
+    ) -> tuple[str, str]:
+        """Multiply by both heads at once; to the first the linear path is added.
+
+        `width` takes the last columns of each head alone. Small products cost by their number
+        more than by their size.
+        """
+        columns = slice(-(width or mean.units), None)
+        kernel, bias = (
+            np.concatenate([_numbers(one)[..., columns], _numbers(two)[..., columns]], axis=-1)
+            for one, two in ((mean.kernel, other.kernel), (mean.bias, other.bias))
+        )
+        added = self.weight(bias)
+        if linear is not None:
+            inputs, layer = linear
+            path, start = (_numbers(one)[..., columns] for one in (layer.kernel, layer.bias))
+            no_path, no_start = np.zeros_like(path), np.zeros_like(start)
+            added = self.node(
+                "Gemm",
+                inputs,
+                self.weight(np.concatenate([path, no_path], axis=1)),
+                self.weight(np.concatenate([start, no_start]) + bias),
+            )
+        both = self.node("Gemm", hidden, self.weight(kernel), added)
+        middle = kernel.shape[1] // 2
+        return self._columns(both, 0, middle), self._columns(both, middle, 2 * middle)
 
     def _kl(self, mean: str, sigma: str) -> str:
         squares = self.node("Add", self.node("Mul", mean, mean), self.node("Mul", sigma, sigma))
@@ -230,12 +281,19 @@ class _ScoreGraph:
         weights = self.dense_weights[layer.name]
         return self.node("Gemm" if layer.use_bias else "MatMul", inputs, *weights)
 
-    def _affine(self) -> tuple[str, str, str]:
-        affine = self.vae.affine
-        loc, scale, log_scale = (
-            self.weight(_numbers(one)) for one in (affine.loc, affine.scale, affine.log_scale)
+    def _wide(self, name: str) -> str:
+        """Lay several rows in one line: each line has a cost, however few its numbers are."""
+        return self.node(
+            "Reshape", name, self.weight(np.array([-1, ROWS_PER_LINE * self.vae.channels]))
         )
-        return loc, scale, log_scale
+
+    def _narrow_shape(self) -> str:
+        """The shape that lays each row in a line of its own again."""
+        return self.weight(np.array([-1, self.vae.channels]))
+
+    def _per_channel(self, numbers: Any) -> str:
+        """Weights that meet the channels of a wide line."""
+        return self.weight(np.tile(numbers, ROWS_PER_LINE))
 
     def _flatten(self, name: str) -> str:
         return self.node("Reshape", name, self.weight(np.array([-1, self.width])))
@@ -243,8 +301,7 @@ class _ScoreGraph:
     def _last(self, name: str) -> str:
         return self.node("Gather", name, self.weight(np.int64(self.vae.window - 1)), axis=1)
 
-    def _last_of_flat(self, name: str) -> str:
-        first, last = self.width - self.vae.channels, self.width
+    def _columns(self, name: str, first: int, last: int) -> str:
         bounds = (self.weight(np.array([value])) for value in (first, last, 1))
         return self.node("Slice", name, *bounds)
 

@@ -8,7 +8,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_anomaly.domain import MICROSECONDS_PER_S, IntArray, Readings, TextArray
+from vae_anomaly.domain import MICROSECONDS_PER_S, BoolArray, IntArray, Readings
+from vae_anomaly.readings.rows import sort_rows
 
 FloatT = TypeVar("FloatT", bound=np.floating)
 
@@ -35,29 +36,27 @@ class Steps:
 
 
 def order_steps(
-    readings: Readings, problems: TextArray, *, period_s: float, gap_steps: int
+    readings: Readings, usable: BoolArray, *, period_s: float, gap_steps: int
 ) -> Steps:
     """Sort usable rows by asset and time and cut them where the time jumps.
 
     Args:
         readings: The readings, in any order.
-        problems: "" for the usable rows. Shape `(rows,)`.
+        usable: Whether a row has no problem. Shape `(rows,)`.
         period_s: Seconds between ticks.
         gap_steps: A jump of more than this many periods is a gap.
 
     Returns:
         The steps; a row with a problem is not among them.
     """
-    usable = np.flatnonzero(problems == "")
-    times, codes = readings.timestamps[usable], readings.asset_codes[usable]
-    order = np.lexsort((times, codes))
-    times, codes = times[order], codes[order]
-    starts = np.ones(len(order), dtype=bool)
+    rows = sort_rows(readings, np.flatnonzero(usable))
+    times, codes = readings.timestamps[rows], readings.asset_codes[rows]
+    starts = np.ones(len(rows), dtype=bool)
     gap_us = gap_steps * period_s * MICROSECONDS_PER_S
     starts[1:] = (np.diff(codes) != 0) | (np.diff(times) > gap_us)
-    positions = np.arange(len(order), dtype=np.int64)
+    positions = np.arange(len(rows), dtype=np.int64)
     segment_start = np.maximum.accumulate(np.where(starts, positions, 0))
-    return Steps(rows=usable[order], segment_start=segment_start, asset_codes=codes)
+    return Steps(rows=rows, segment_start=segment_start, asset_codes=codes)
 
 
 def gather_windows(

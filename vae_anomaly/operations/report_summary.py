@@ -150,7 +150,8 @@ def describe_rate(calibration: Calibration) -> tuple[str, str]:
 
 def count_reasons(scores: pa.Table) -> tuple[tuple[str, int], ...]:
     """Count why rows are unscorable, the most frequent reason first."""
-    counts = pc.value_counts(scores["reason"].cast(pa.string())).to_pylist()
+    unscorable = scores.filter(pc.equal(scores["state"].cast(pa.string()), State.UNSCORABLE.value))
+    counts = pc.value_counts(unscorable["reason"].cast(pa.string())).to_pylist()
     named = [(item["values"] or "", int(item["counts"])) for item in counts]
     return tuple(sorted((pair for pair in named if pair[0]), key=lambda pair: (-pair[1], pair[0])))
 

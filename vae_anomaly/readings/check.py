@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -18,8 +18,7 @@ from vae_anomaly.domain import (
     Problem,
     Quality,
     Readings,
-    SensorKind,
-    TextArray,
+    Texts,
 )
 from vae_anomaly.errors import ContractError, ReadingsError
 from vae_anomaly.readings.columns import RawColumn, merge_columns
@@ -38,8 +37,10 @@ from vae_anomaly.readings.rows import (
     find_problems,
     find_steps,
     has_key,
+    is_range,
     measure_steps,
     sort_rows,
+    take_rows,
 )
 from vae_anomaly.readings.source import RawPart, RawSource, name_parts, open_source
 
@@ -94,22 +95,21 @@ def check_readings(
     loaded = load_readings(parts, layout, sentinels=config.sentinels)
     problems = find_problems(loaded.readings)
     _require_one_asset(problems, layout)
-    usable = sort_rows(loaded.readings, np.flatnonzero(problems == Problem.NONE.value))
-    steps = find_steps(loaded.readings, usable)
     if contract is None:
-        period_s = config.period_s or infer_period(steps, where=name_parts(parts))
-        layout = replace(layout, period_s=period_s)
+        layout = replace(
+            layout, period_s=config.period_s or _infer_period(loaded, problems, parts)
+        )
     notes = (
         *note_unknown_columns(columns, layout),
         *loaded.notes,
         *_note_parts(parts, columns, layout),
-        *_note_period(steps, layout.period_s),
     )
     return CheckedReadings(
         contract=layout,
         readings=loaded.readings,
-        problems=problems,
-        quality=_count(loaded, problems, usable, layout, gap_steps=config.gap_steps, notes=notes),
+        row_problems=problems,
+        note=partial(_note, loaded.readings, problems, layout, notes=notes),
+        count=partial(_count, loaded, problems, layout, gap_steps=config.gap_steps, notes=notes),
     )
 
 
@@ -129,6 +129,15 @@ def infer_period(steps: IntArray, *, where: str) -> float:
             "with different times, got none. Set period_s in the settings of the readings."
         )
     return float(np.median(steps)) / MICROSECONDS_PER_S
+
+
+def _infer_period(loaded: LoadedReadings, problems: Texts, parts: Sequence[RawPart]) -> float:
+    steps = find_steps(loaded.readings, _find_usable(loaded.readings, problems))
+    return infer_period(steps, where=name_parts(parts))
+
+
+def _find_usable(readings: Readings, problems: Texts) -> IntArray:
+    return sort_rows(readings, np.flatnonzero(problems.equals(Problem.NONE.value)))
 
 
 def _infer(columns: Mapping[str, RawColumn], config: ReadingsConfig) -> Contract:
@@ -152,10 +161,10 @@ def _match(
     return contract
 
 
-def _require_one_asset(problems: TextArray, contract: Contract) -> None:
+def _require_one_asset(problems: Texts, contract: Contract) -> None:
     """Refuse readings of several assets, told apart by a column that nobody named."""
     texts = tuple(name for name, reason in contract.ignored.items() if reason == TEXT)
-    share = float(np.mean(problems == Problem.CONFLICTING_DUPLICATE.value))
+    share = float(np.mean(problems.equals(Problem.CONFLICTING_DUPLICATE.value)))
     if contract.asset is None and texts and share > MAX_CONFLICT_SHARE:
         raise ContractError(
             f"Cannot read readings: expected one row per time, got {share:.0%} of the rows with "
@@ -183,6 +192,21 @@ def _note_parts(
     return tuple(notes)
 
 
+def _note(
+    readings: Readings, problems: Texts, contract: Contract, *, notes: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the notes so far, and those on the period and on sensors without any value."""
+    usable = _find_usable(readings, problems)
+    values = take_rows(readings.values, usable)
+    empty = [
+        sensor
+        for k, sensor in enumerate(contract.sensor_names)
+        if len(values) == 0 or np.isnan(values[:, k]).all()
+    ]
+    found = (*notes, *_note_period(find_steps(readings, usable), contract.period_s))
+    return (*found, f"sensors without any value: {list_names(empty)}") if empty else found
+
+
 def _note_period(steps: IntArray, period_s: float) -> tuple[str, ...]:
     if steps.size == 0:
         return ()
@@ -194,15 +218,15 @@ def _note_period(steps: IntArray, period_s: float) -> tuple[str, ...]:
 
 def _count(
     loaded: LoadedReadings,
-    problems: TextArray,
-    usable: IntArray,
+    problems: Texts,
     contract: Contract,
     *,
     gap_steps: int,
     notes: tuple[str, ...],
 ) -> Quality:
     readings = loaded.readings
-    counts = dict(sorted(Counter(problems[problems != Problem.NONE.value].tolist()).items()))
+    usable = _find_usable(readings, problems)
+    counts = _count_problems(problems)
     num_duplicates = counts.get(Problem.DUPLICATE.value, 0)
     steps = measure_steps(
         find_steps(readings, usable), period_s=contract.period_s, gap_steps=gap_steps
@@ -215,9 +239,6 @@ def _count(
         num_infinite=loaded.num_infinite,
         num_sentinel=loaded.num_sentinel,
     )
-    empty = [sensor.name for sensor in sensors if sensor.kind is SensorKind.EMPTY]
-    if empty:
-        notes = (*notes, f"sensors without any value: {list_names(empty)}")
     times = usable_readings.timestamps
     return Quality(
         num_rows=readings.num_rows,
@@ -234,11 +255,18 @@ def _count(
         last_us=int(times.max()) if times.size else NO_TIME,
         num_assets=int(np.count_nonzero(np.bincount(usable_readings.asset_codes))),
         sensors=sensors,
-        notes=notes,
+        notes=_note(readings, problems, contract, notes=notes),
     )
+
+
+def _count_problems(problems: Texts) -> dict[str, int]:
+    counts = np.bincount(problems.codes, minlength=len(problems.names)).tolist()
+    found = {name: count for name, count in zip(problems.names, counts, strict=True) if count}
+    found.pop(Problem.NONE.value, None)
+    return dict(sorted(found.items()))
 
 
 def _take(readings: Readings, rows: IntArray) -> Readings:
     """Return the rows; readings that are all good and in order are not copied."""
-    is_all = rows.size == readings.num_rows and bool(np.all(np.diff(rows) == 1))
+    is_all = rows.size == readings.num_rows and is_range(rows)
     return readings if is_all else readings.take(rows)

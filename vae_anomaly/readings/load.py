@@ -74,7 +74,7 @@ class _Loader:
         self._filled = 0
         self._timestamps = np.empty(num_rows, dtype=np.int64)
         self._codes = np.zeros(num_rows, dtype=np.int64)
-        self._values = np.empty((num_rows, len(names)), dtype=np.float64)
+        self._values = np.empty((num_rows, len(names)), dtype=np.float64, order="F")
         self._code_of: dict[str, int] = {}
         self._zones: set[Zone] = set()
         self._is_cut = False
@@ -130,9 +130,12 @@ class _Loader:
         if asset is not None:
             self._codes[rows] = self._encode(batch.column(asset)) if asset in names else -1
         for k, sensor in enumerate(self._contract.sensor_names):
-            self._values[rows, k] = (
-                self._clean(batch.column(sensor), k) if sensor in names else np.nan
-            )
+            mine = self._values[rows, k]
+            if sensor in names:
+                # minus zero becomes zero: equal values are equal bit by bit
+                np.add(self._clean(batch.column(sensor), k), 0.0, out=mine)
+            else:
+                mine[:] = np.nan
 
     def _clean(self, column: pa.Array, k: int) -> FloatArray:
         values = read_numbers(column)
@@ -148,7 +151,7 @@ class _Loader:
             self._num_infinite[k] += num_infinite
             self._num_sentinel[k] += num_bad - num_infinite
             values = np.where(is_bad, np.nan, values)
-        return values + 0.0  # minus zero becomes zero: equal values are equal bit by bit
+        return values
 
     def _encode(self, column: pa.Array) -> IntArray:
         text = read_text(column)

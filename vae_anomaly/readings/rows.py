@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vae_anomaly.domain import (
     MICROSECONDS_PER_S,
     NO_TIME,
+    PROBLEMS,
     BoolArray,
+    CodeArray,
     FloatArray,
     IntArray,
     Problem,
     Readings,
-    TextArray,
+    Texts,
 )
+
+NumberT = TypeVar("NumberT", np.float64, np.int64)
 
 EARLIEST_US = int(datetime(1980, 1, 6, tzinfo=UTC).timestamp()) * MICROSECONDS_PER_S
 """Start of GPS time; earlier means a clock that was reset, most often to 1970."""
@@ -43,7 +49,7 @@ class StepFigures:
     irregular_share: float
 
 
-def find_problems(readings: Readings) -> TextArray:
+def find_problems(readings: Readings) -> Texts:
     """Say of each row why it cannot be used.
 
     Of rows with the same asset and time one is kept: the one with the fewest missing values,
@@ -53,26 +59,24 @@ def find_problems(readings: Readings) -> TextArray:
         readings: Rows in any order.
 
     Returns:
-        A `Problem` value per row, "" where the row is usable. Shape `(rows,)`.
+        A `Problem` per row, the empty text where the row is usable.
     """
-    problems = np.full(readings.num_rows, Problem.NONE.value, dtype=object)
+    codes = np.zeros(readings.num_rows, dtype=np.int8)
     times = readings.timestamps
-    problems[readings.asset_codes < 0] = Problem.NO_ASSET.value
-    problems[(times < EARLIEST_US) | (times >= LATEST_US)] = Problem.IMPLAUSIBLE_TIME.value
-    problems[times == NO_TIME] = Problem.NO_TIMESTAMP.value
-    rows = sort_rows(readings, np.flatnonzero(problems == Problem.NONE.value))
+    codes[readings.asset_codes < 0] = _code(Problem.NO_ASSET)
+    codes[(times < EARLIEST_US) | (times >= LATEST_US)] = _code(Problem.IMPLAUSIBLE_TIME)
+    codes[times == NO_TIME] = _code(Problem.NO_TIMESTAMP)
+    rows = sort_rows(readings, np.flatnonzero(codes == _code(Problem.NONE)))
     repeats = _repeats_key(readings, rows)
     if repeats.any():
-        _mark_duplicates(readings, rows, repeats, problems)
-    return problems
+        _mark_duplicates(readings, rows, repeats, codes)
+    return Texts(codes, PROBLEMS)
 
 
-def has_key(problems: TextArray) -> BoolArray:
+def has_key(problems: Texts) -> BoolArray:
     """Whether each row has an asset and a plausible time, be it a duplicate or not."""
     lacks_key = (Problem.NO_TIMESTAMP, Problem.IMPLAUSIBLE_TIME, Problem.NO_ASSET)
-    keyed = np.ones(problems.size, dtype=np.bool_)
-    for problem in lacks_key:
-        keyed &= problems != problem.value
+    keyed: BoolArray = np.isin(problems.codes, [_code(one) for one in lacks_key], invert=True)
     return keyed
 
 
@@ -84,6 +88,18 @@ def sort_rows(readings: Readings, rows: IntArray) -> IntArray:
     ):
         return rows
     return rows[np.lexsort((times, codes))]
+
+
+def is_range(rows: IntArray) -> bool:
+    """Tell whether rows follow one another without a gap."""
+    return len(rows) == 0 or bool(
+        rows[-1] - rows[0] == len(rows) - 1 and np.all(rows[1:] - rows[:-1] == 1)
+    )
+
+
+def take_rows(values: NDArray[NumberT], rows: IntArray) -> NDArray[NumberT]:
+    """Return the values of some rows; what is all of them, in order, is not copied."""
+    return values if len(rows) == len(values) and is_range(rows) else values[rows]
 
 
 def count_out_of_order(readings: Readings, rows: IntArray) -> int:
@@ -144,6 +160,10 @@ def equal_rows(left: FloatArray, right: FloatArray) -> BoolArray:
     return equal
 
 
+def _code(problem: Problem) -> int:
+    return PROBLEMS.index(problem.value)
+
+
 def _repeats_key(readings: Readings, rows: IntArray) -> BoolArray:
     """Whether each row has the asset and time of the row before it. Shape `(rows,)`."""
     repeats = np.zeros(rows.size, dtype=np.bool_)
@@ -153,7 +173,7 @@ def _repeats_key(readings: Readings, rows: IntArray) -> BoolArray:
 
 
 def _mark_duplicates(
-    readings: Readings, rows: IntArray, repeats: BoolArray, problems: TextArray
+    readings: Readings, rows: IntArray, repeats: BoolArray, codes: CodeArray
 ) -> None:
     is_shared = repeats.copy()
     is_shared[:-1] |= repeats[1:]
@@ -165,8 +185,8 @@ def _mark_duplicates(
     is_kept = np.diff(group, prepend=0) != 0
     kept = np.maximum.accumulate(np.where(is_kept, np.arange(rows.size), 0))
     is_equal = equal_rows(values, values[kept])
-    problems[rows[~is_kept & is_equal]] = Problem.DUPLICATE.value
-    problems[rows[~is_kept & ~is_equal]] = Problem.CONFLICTING_DUPLICATE.value
+    codes[rows[~is_kept & is_equal]] = _code(Problem.DUPLICATE)
+    codes[rows[~is_kept & ~is_equal]] = _code(Problem.CONFLICTING_DUPLICATE)
 
 
 def _best_first(values: FloatArray, group: IntArray) -> IntArray:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from vae_anomaly.config import AlertConfig, DetectorConfig, ThresholdConfig
+from vae_anomaly.detector.channels import ChannelLimits
 from vae_anomaly.detector.record import FORMAT, DetectorRecord, TrainingFacts
 from vae_anomaly.domain import (
     Calibration,
@@ -60,7 +61,7 @@ def make_record(
     return DetectorRecord(
         format=FORMAT,
         config=DetectorConfig(
-            threshold=ThresholdConfig(smoothing_steps=smoothing_steps),
+            threshold=ThresholdConfig(smoothing_steps=smoothing_steps, shift_steps=0),
             alerts=AlertConfig(merge_steps=2, min_steps=1),
         ),
         contract=Contract(tuple(Sensor(name) for name in SENSORS), PERIOD_S, asset=asset),
@@ -68,6 +69,8 @@ def make_record(
         roles=make_density().roles,
         normal_level=normal_level,
         normal_contribution=(0.9, NAN),
+        shift_model=None,
+        limits=dict.fromkeys(thresholds, ChannelLimits(energy=1.0, shift=1.0)),
         calibrations={name: make_calibration(value) for name, value in thresholds.items()},
         fallback=min(thresholds, key=lambda name: thresholds[name]),
         health=(HealthCheck("gain_over_pca_nats", NAN, "above 0", True, "A figure."),),

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from vae_anomaly.detector.adaptation import (
     NUM_BLOCKS,
+    WIDENING,
     Track,
     adapt,
     block_steps,
-    find_level,
+    find_drift,
     memory_steps,
     memory_us,
 )
@@ -28,6 +29,10 @@ def make_track(num: int, *, adaptation_steps: int = 40, first: int = 0, codes=No
 
 def column(*parts: tuple[float, int]) -> np.ndarray:
     return np.concatenate([np.full(num, value) for value, num in parts])[:, None]
+
+
+def find_level(residual: np.ndarray, track: Track) -> np.ndarray:
+    return find_drift(residual, track).level
 
 
 def test_a_change_shorter_than_half_of_the_memory_leaves_no_trace():
@@ -89,10 +94,11 @@ def test_the_level_depends_on_its_memory_alone(first, adaptation_steps, seed):
     memory = memory_steps(adaptation_steps)
     assert memory == (NUM_BLOCKS + 1) * block_steps(adaptation_steps) > adaptation_steps
     residual = np.random.default_rng(seed).normal(size=(first + memory + 5, 2))
-    whole = find_level(residual, make_track(len(residual), adaptation_steps=adaptation_steps))
+    whole = find_drift(residual, make_track(len(residual), adaptation_steps=adaptation_steps))
     track = make_track(memory + 5, adaptation_steps=adaptation_steps, first=first)
-    part = find_level(residual[first:], track)
-    np.testing.assert_array_equal(part[memory:], whole[first + memory :])
+    part = find_drift(residual[first:], track)
+    np.testing.assert_array_equal(part.level[memory:], whole.level[first + memory :])
+    np.testing.assert_array_equal(part.width[memory:], whole.width[first + memory :])
 
 
 @settings(deadline=None)
@@ -116,12 +122,29 @@ def test_the_level_equals_its_naive_twin(adaptation_steps, seed):
     residual = rng.normal(size=(len(times), 1))
     track = Track(times * STEP_US, np.zeros(len(times), dtype=int), 1.0, adaptation_steps)
     block = block_steps(adaptation_steps)
-    for row, level in zip(times, find_level(residual, track)[:, 0], strict=True):
-        means = []
-        for back in range(1, NUM_BLOCKS + 1):
-            inside = times // block == row // block - back
-            means.append(residual[inside].mean() if inside.any() else 0.0)
-        assert level == pytest.approx(np.median(means), abs=1e-12)
+    drift = find_drift(3.0 * residual, track)
+    for row, level, width in zip(times, drift.level[:, 0], drift.width[:, 0], strict=True):
+        blocks = [
+            3.0 * residual[times // block == row // block - back]
+            for back in range(1, NUM_BLOCKS + 1)
+        ]
+        middle = np.median([some.mean() if len(some) else 0.0 for some in blocks])
+        spreads = [np.mean((some - middle) ** 2) if len(some) else 0.0 for some in blocks]
+        assert level == pytest.approx(middle, abs=1e-12)
+        assert width == pytest.approx(max(np.median(spreads), 1.0) ** WIDENING, abs=1e-9)
+
+
+def test_noise_that_lasts_widens_sigma_and_never_narrows_it():
+    noise = np.random.default_rng(0).choice([-1.0, 1.0], size=(300, 1))
+    width = find_drift(np.concatenate([0.1 * noise, 4.0 * noise]), make_track(600)).width[:, 0]
+    assert (width[:310] == 1.0).all()
+    assert width[-1] == pytest.approx(2.0)  # the geometric mean of 1 and 4
+
+
+def test_what_noise_adds_shorter_than_half_of_the_memory_stays_strange():
+    noise = np.random.default_rng(0).choice([-9.0, 9.0], size=(18, 1))
+    residual = np.concatenate([np.zeros((60, 1)), noise, np.zeros((60, 1))])
+    assert (find_drift(residual, make_track(138)).width == 1.0).all()
 
 
 def test_expected_values_move_with_the_level_and_the_nats_add_up():
@@ -139,7 +162,10 @@ def test_expected_values_move_with_the_level_and_the_nats_add_up():
     adapted = adapt(scores, values, make_track(100), modelled=(0,))
     assert adapted.mean[[0, 59, 99], 0].tolist() == [100, 100, 130]
     assert adapted.energy[[50, 99], 0].tolist() == [4.5, 0.0]
-    np.testing.assert_allclose(adapted.contribution - adapted.energy, [[2.0, 0.0]] * 100)
+    wider = np.log(adapted.sigma[:, 0] / 10.0)
+    assert wider.min() == 0.0
+    np.testing.assert_allclose((adapted.contribution - adapted.energy)[:, 0], 2.0 + wider)
+    np.testing.assert_array_equal(adapted.contribution[:, 1], 0.0)
     np.testing.assert_array_equal(adapted.mean[:, 1], scores.mean[:, 1])
     assert scores.mean[99, 0] == 100  # what came in is as it was
 
@@ -166,3 +192,45 @@ def test_states_have_no_level_and_logs_move_in_their_own_unit():
     assert adapted.mean[99, 1] == pytest.approx(30.0, rel=0.01)
     assert adapted.sigma[99, 1] / adapted.mean[99, 1] == pytest.approx(0.1)  # a share, as before
     assert adapted.contribution[99, 1] < -100
+
+
+def move_plainly(values, scores, level, width):
+    """What `adapt` makes of Gaussian sensors, by the formula."""
+    residual = ((values - scores.mean) / scores.sigma - level) / width
+    energy = np.nan_to_num(0.5 * residual**2)
+    wider = np.where(np.isnan(values), 0.0, np.log(width))
+    return energy, scores.contribution + energy - scores.energy + wider
+
+
+@pytest.mark.parametrize("other", ["gaussian", "student_t", "laplace", "log_normal", "bernoulli"])
+def test_gaussian_sensors_move_alike_whatever_is_beside_them(other):
+    rng = np.random.default_rng(0)
+    values = np.column_stack([rng.normal(3.0, 4.0, 200), np.ones(200)])
+    values[::7] = np.nan
+    mean, sigma = np.tile([1.0, 0.6], (200, 1)), np.tile([2.0, 0.4], (200, 1))
+    energy = np.nan_to_num(0.5 * np.square((values - mean) / sigma))
+    scores = StepScores(energy + 1.0, np.zeros(200), energy, np.full(200, 2), mean, sigma)
+    likelihoods = (ChosenLikelihood(), ChosenLikelihood(other, levels=(0.0, 1.0)))
+    adapted = adapt(scores, values, make_track(200), modelled=(0, 1), likelihoods=likelihoods)
+    drift = find_drift(((values - mean) / sigma)[:, :1], make_track(200))
+    assert drift.width.max() > 1.1
+    energy, contribution = (
+        one[:, 0]
+        for one in move_plainly(
+            values, scores, *(np.column_stack([one, one]) for one in (drift.level, drift.width))
+        )
+    )
+    np.testing.assert_allclose(adapted.energy[:, 0], energy)
+    np.testing.assert_allclose(adapted.contribution[:, 0], contribution)
+    np.testing.assert_array_equal(adapted.sigma[:, 0], (drift.width * 2.0)[:, 0])
+
+
+@pytest.mark.parametrize("name", ["student_t", "laplace"])
+def test_the_spread_that_a_likelihood_expects_widens_nothing(name):
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(200, 1))
+    values, zeros = 2.0 * signs, np.zeros((200, 1))
+    scores = StepScores(zeros, zeros[:, 0], zeros, np.ones(200, dtype=int), zeros, zeros + 2.0)
+    adapted = adapt(
+        scores, values, make_track(200), modelled=(0,), likelihoods=(ChosenLikelihood(name),)
+    )
+    np.testing.assert_array_equal(adapted.sigma, scores.sigma)

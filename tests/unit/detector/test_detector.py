@@ -61,7 +61,9 @@ def fleet_detector() -> Detector:
         calibration=pa.concat_tables([wild, make_asset("pump-2", 300, seed=3)]),
         config=DetectorConfig(
             model=ModelConfig(window=3, **SHORT),
-            threshold=ThresholdConfig(smoothing_steps=2, adaptation_steps=20, latency=4),
+            threshold=ThresholdConfig(
+                smoothing_steps=2, shift_steps=2, adaptation_steps=20, latency=4
+            ),
             alerts=AlertConfig(merge_steps=0, min_steps=1),
         ),
     )
@@ -73,7 +75,7 @@ def fleet_detector() -> Detector:
 def test_a_fleet_has_one_model_and_a_threshold_per_calibrated_asset(fleet_detector):
     record = fleet_detector.record
     assert set(record.calibrations) == {"pump-2", "pump-3"}
-    assert record.calibrations["pump-3"].threshold > record.calibrations["pump-2"].threshold
+    assert record.limits["pump-3"].energy > record.limits["pump-2"].energy
     assert record.fallback == "pump-2"
     assert record.facts.num_rows == 800
     assert record.facts.num_held_out == 600

@@ -69,3 +69,38 @@ def test_health_is_judged_whatever_the_likelihood(detector):
     found = {check.name: check.value for check in detector.record.health}
     assert all(np.isfinite(found[name]) for name in HEALTH)
     assert found["attribution_top_1"] > 0.5
+
+
+def test_a_shift_is_looked_for_in_sensors_with_a_level_alone(detector):
+    roles, shift = detector.record.roles, detector.record.shift_model
+    dense = [SENSORS[i] for i in roles.dense]
+    assert dense == ["gaussian", "laplace", "log_normal", "student_t", "quantised"]
+    assert len(shift.spread) == len(dense)
+    values = make_mixed(50)
+    taken = roles.take_dense(values)
+    for k, name in enumerate(dense):
+        mine = values[:, SENSORS.index(name)]
+        np.testing.assert_array_equal(taken[:, k], np.log(mine) if name == "log_normal" else mine)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "log_normal", "quantised"])
+def test_a_small_lasting_shift_is_found_whatever_the_likelihood(detector, name):
+    values = make_mixed(600, seed=2)
+    mine = values[300:, SENSORS.index(name)]
+    mine[:] = mine * np.exp(0.25) if name == "log_normal" else mine + 0.5
+    reasons = detector.score(make_table(values))["reason"].to_pylist()
+    assert f"shift: {name}" in reasons[320:]
+    assert "shift: " not in "".join(reasons[:300])
+
+
+def test_states_and_counts_alone_have_no_shift_model():
+    wanted = {name: name for name in ("poisson", "bernoulli", "categorical")}
+    table = make_table(make_mixed(400)).select(["timestamp", *wanted])
+    config = DetectorConfig(
+        model=ModelConfig(
+            hidden=8, min_training_steps=20, max_training_steps=20, likelihoods=wanted
+        )
+    )
+    detector = Detector.fit(table, config=config)
+    assert detector.record.shift_model is None
+    assert set(detector.score(table)["state"].to_pylist()) <= {"ok", "anomalous"}

@@ -47,13 +47,14 @@ def test_what_is_no_json_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("[1]", "None"), ("{}", "None"), (changed(format=FORMAT + 1), "4")]
+    ("text", "found"),
+    [("[1]", "None"), ("{}", "None"), (changed(format=FORMAT - 1), str(FORMAT - 1))],
 )
 def test_another_format_is_refused(text, found):
     with pytest.raises(DetectorError) as caught:
         read_record(text, origin="here")
     assert str(caught.value) == (
-        f"Cannot load the detector from 'here': expected format 3, got {found}. "
+        f"Cannot load the detector from 'here': expected format {FORMAT}, got {found}. "
         "Fit it again with this version."
     )
 
@@ -77,6 +78,7 @@ def test_missing_and_wrong_fields_are_refused(text):
     [
         ({"fallback": "nobody"}, "expected a calibration of fallback 'nobody', got none"),
         ({"calibrations": {}}, "expected a calibration of fallback 'asset', got none"),
+        ({"limits": {}}, "expected limits for each calibrated asset, got others"),
         ({"normal_contribution": [1.0]}, "expected 2 normal contributions, got 1"),
     ],
 )

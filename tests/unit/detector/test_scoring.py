@@ -127,14 +127,9 @@ def test_an_unscorable_row_has_no_influence_on_the_next_one():
 def test_a_step_is_scored_where_any_sensor_is_present_when_few_are_asked_for():
     record = make_record()
     checked = check(make_table([NULL, 1.0], [NULL, NULL]), record)
-    steps = order_steps(checked.readings, checked.problems, period_s=60.0, gap_steps=5)
-    scored = score_steps(
-        checked.readings,
-        steps,
-        make_density(),
-        settings=ThresholdConfig(min_observed_share=1e-9),
-        period_s=60.0,
-    )
+    steps = order_steps(checked.readings, checked.usable, period_s=60.0, gap_steps=5)
+    settings = ThresholdConfig(min_observed_share=1e-9)
+    scored = score_steps(checked, steps, make_density(), None, settings=settings)
     assert scored.reason.tolist() == ["too_few_sensors", ""]
 
 

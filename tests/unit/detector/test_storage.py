@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.detector.plain_density import make_table
 from vae_anomaly import Detector, DetectorError
+from vae_anomaly.detector.record import FORMAT
 from vae_anomaly.detector.storage import make_golden, may_replace
 from vae_anomaly.readings.check import check_readings
 
@@ -153,7 +154,7 @@ def test_a_record_that_is_not_even_text_is_refused(folder):
 
 def test_another_format_is_refused(folder):
     change_record(folder, format=99)
-    refused(folder, "expected format 3, got 99. Fit it again with this version")
+    refused(folder, f"expected format {FORMAT}, got 99. Fit it again with this version")
 
 
 @pytest.mark.parametrize("name", ["vae.keras", "score.onnx", "golden.parquet"])
@@ -205,7 +206,8 @@ def test_a_network_of_other_sensors_is_refused(folder):
         "likelihoods": content["roles"]["likelihoods"][:-1],
         "empty": [len(sensors) - 1],
     }
-    change_record(folder, roles=roles)
+    shift = content["shift_model"] | {"spread": content["shift_model"]["spread"][:-1]}
+    change_record(folder, roles=roles, shift_model=shift)
     refused(folder, "its files do not fit together")
 
 

@@ -7,7 +7,7 @@ import pytest
 from vae_anomaly.config import DetectorConfig, ModelConfig
 from vae_anomaly.evaluation.benchmark import Summary, run_benchmark
 from vae_anomaly.evaluation.labelled import Case, Scored, Series, Suite
-from vae_anomaly.evaluation.methods import ALL_METHODS, Method, fit_detector
+from vae_anomaly.evaluation.methods import ALL_METHODS, Method, SharedFits
 
 BASELINES = [
     method for method in ALL_METHODS if not method.name.startswith(("vae-anomaly", "question"))
@@ -89,7 +89,7 @@ def test_every_baseline_finds_a_gross_fault_and_copes_with_gaps(method):
 def test_the_detector_says_when_its_limit_is_provisional():
     series = make_series()
     config = DetectorConfig(model=ModelConfig(min_training_steps=60, max_training_steps=60))
-    scored = fit_detector(series.take(slice(400)), 0, config=config)(series)
+    scored = SharedFits().fit(series.take(slice(400)), 0, config=config)(series)
     assert scored.is_provisional
     assert scored.flagged[605:655].all()
     assert scored.score.shape == scored.flagged.shape == (700,)

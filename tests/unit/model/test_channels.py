@@ -1,8 +1,19 @@
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 
-from tests.unit.model.readings_of import EXAMPLES, LEVELS, MEMBERS, STEP
-from vae_anomaly.model.channels import CHANGE_NATS, Channels, ChosenLikelihood, make_fault
+from tests.unit.model.readings_of import EXAMPLES, LEVELS, MEMBERS, STEP, Example
+from vae_anomaly.model.channels import (
+    CHANGE_NATS,
+    Channels,
+    ChosenLikelihood,
+    SensorScores,
+    encode_sensor,
+    find_parameters,
+    make_fault,
+    move_sensor,
+)
 from vae_anomaly.model.likelihoods import ALL_LIKELIHOODS
 
 EVERY = Channels(tuple(example.chosen for example in reversed(EXAMPLES)))
@@ -11,6 +22,11 @@ EVERY = Channels(tuple(example.chosen for example in reversed(EXAMPLES)))
 NAMES = [one.name for one in EVERY.sensors]
 each = pytest.mark.parametrize(
     ("likelihood", "example"), MEMBERS, ids=[m.name for m, _ in MEMBERS]
+)
+
+MOVABLE = [(member, example) for member, example in MEMBERS if member.parameters is not None]
+each_movable = pytest.mark.parametrize(
+    ("likelihood", "example"), MOVABLE, ids=[m.name for m, _ in MOVABLE]
 )
 
 
@@ -80,40 +96,71 @@ def test_sensors_described_together_are_as_each_alone():
             )
 
 
-def test_a_level_moves_sensors_with_a_location_and_leaves_the_others():
-    values = make_values()
-    before = describe(EVERY, values)
-    residual = EVERY.standardise(values, before.mean, before.sigma)
-    fixed = [NAMES.index(name) for name in ("poisson", "bernoulli", "categorical")]
-    movable = [i for i in range(len(NAMES)) if i not in fixed]
-    assert np.isnan(residual[:, fixed]).all()
-    level = np.zeros_like(values)
-    level[:, movable] = residual[:, movable]  # to where the reading is
-    moved = EVERY.move(values, before, level)
-    for name in ("energy", "mean", "contribution"):
+def score_alone(example: Example, *, scale: float) -> SensorScores:
+    """What is said of the readings of an example, as columns."""
+    example = replace(example, sigma=scale)
+    likelihood, shape = example.channels.parts[0].likelihood, (len(example.values), 1)
+    nats = example.find(lambda reading: likelihood.nll(np, reading))
+    found = example.channels.describe(
+        example.values[:, None],
+        nats[:, None],
+        np.full(shape, example.location),
+        np.full(shape, scale),
+    )
+    return SensorScores(*(getattr(found, field.name)[:, 0] for field in fields(SensorScores)))
+
+
+def test_sensors_with_a_density_are_those_with_a_level():
+    for likelihood in ALL_LIKELIHOODS:
+        assert likelihood.is_density == (likelihood.parameters is not None)
+
+
+@each
+def test_a_sensor_is_encoded_alone_as_among_others(likelihood, example):
+    if likelihood.name != "categorical":
+        alone = encode_sensor(example.chosen, example.values)
         np.testing.assert_array_equal(
-            getattr(moved, name)[:, fixed], getattr(before, name)[:, fixed]
+            alone, example.channels.encode(example.values[:, None])[:, 0]
         )
-    for name in ("gaussian", "student_t", "laplace", "quantised"):
-        place = NAMES.index(name)
-        np.testing.assert_allclose(moved.energy[:, place], 0.0, atol=1e-9)
-        np.testing.assert_allclose(moved.mean[:, place], values[:, place])
-        saved = (before.contribution - moved.contribution)[:, place]
-        np.testing.assert_allclose(saved, before.energy[:, place], rtol=1e-6, atol=1e-9)
-    place = NAMES.index("log_normal")
-    again = EVERY.standardise(values, moved.mean, moved.sigma)
-    np.testing.assert_allclose(again[:, place], 0.0, atol=1e-6)
 
 
-def test_gaussian_sensors_move_alike_alone_and_among_others():
-    plain = Channels((ChosenLikelihood(),))
-    mixed = Channels((ChosenLikelihood(), ChosenLikelihood("laplace")))
-    values = np.random.default_rng(0).normal(size=(20, 2))
-    level = np.full((20, 2), 0.7)
-    one = plain.move(values[:, :1], describe(plain, values[:, :1]), level[:, :1])
-    other = mixed.move(values, describe(mixed, values), level)
-    for name in ("contribution", "energy", "mean", "sigma"):
-        np.testing.assert_allclose(getattr(one, name)[:, 0], getattr(other, name)[:, 0])
+@each_movable
+def test_a_sensor_moves_to_where_its_reading_is(likelihood, example):
+    values, before = example.values, score_alone(example, scale=2.0)
+    there = encode_sensor(example.chosen, values)
+    middle, spread = find_parameters(example.chosen, before.mean, before.sigma)
+    level, width = (there - middle) / spread, np.ones_like(values)
+    moved = move_sensor(example.chosen, values, before, level=level, width=width)
+    again, same = find_parameters(example.chosen, moved.mean, moved.sigma)
+    np.testing.assert_allclose(again, there, atol=1e-6)
+    np.testing.assert_allclose(same, spread)
+    if likelihood.is_on_raw:  # the mode of a log-normal is not where its location is
+        np.testing.assert_allclose(moved.energy, 0.0, atol=1e-9)
+        saved = before.contribution - moved.contribution
+        np.testing.assert_allclose(saved, before.energy, rtol=1e-6, atol=1e-9)
+
+
+@each_movable
+def test_a_wider_sensor_is_one_of_a_larger_scale(likelihood, example):
+    values, before = example.values, score_alone(example, scale=1.0)
+    level, width = np.zeros_like(values), np.full_like(values, 1.5)
+    wider = move_sensor(example.chosen, values, before, level=level, width=width)
+    expected = score_alone(example, scale=1.5)
+    for field in fields(SensorScores):
+        one, other = (getattr(scores, field.name) for scores in (wider, expected))
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+
+
+@each_movable
+def test_a_step_that_did_not_move_is_as_it_was(likelihood, example):
+    values, before = example.values, score_alone(example, scale=1.0)
+    level, width = np.zeros_like(values), np.ones_like(values)
+    level[2], width[4] = 1.0, 2.0
+    after = move_sensor(example.chosen, values, before, level=level, width=width)
+    for field in fields(SensorScores):
+        differ = getattr(before, field.name) != getattr(after, field.name)
+        assert set(np.flatnonzero(differ)) <= {2, 4}
+    assert (before.contribution != after.contribution)[[2, 4]].all()
 
 
 @each

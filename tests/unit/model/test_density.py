@@ -10,6 +10,7 @@ from vae_anomaly.config import ModelConfig
 from vae_anomaly.domain import Sensor, SensorKind, SensorProfile
 from vae_anomaly.errors import TrainingError
 from vae_anomaly.model import density as density_module
+from vae_anomaly.model import engine
 from vae_anomaly.model.density import (
     CHANGE_NATS,
     MAX_HELD_OUT_ROWS,
@@ -122,7 +123,8 @@ def test_missing_values_have_neither_contribution_nor_energy(fitted):
 
 
 def test_scoring_in_parts_changes_nothing(fitted, scored, monkeypatch):
-    monkeypatch.setattr(density_module, "STEPS_PER_PART", 70)
+    monkeypatch.setattr(engine, "MAX_CHUNK_ROWS", 64)
+    monkeypatch.setattr(engine, "MIN_CHUNK_ROWS", 64)
     again = fitted.density.score(make_values(), starts(300))
     np.testing.assert_allclose(again.nll, scored.nll, rtol=1e-6, atol=1e-6)
 

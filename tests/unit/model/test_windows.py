@@ -18,7 +18,7 @@ def readings_of(times_s: list[int], assets: list[int]) -> Readings:
 def order(times_s, assets, problems=None, *, gap_steps=2):
     problems = np.array(problems or [""] * len(times_s), dtype=object)
     readings = readings_of(times_s, assets)
-    return order_steps(readings, problems, period_s=10.0, gap_steps=gap_steps)
+    return order_steps(readings, problems == "", period_s=10.0, gap_steps=gap_steps)
 
 
 def test_steps_come_in_order_of_asset_and_time():

@@ -1,0 +1,107 @@
+"""Two channels to one score: the energy of the density and small shifts that last.
+
+score = max(S / S_limit, (-log p / shift_limit)^2), so that 1 is where either channel reaches its
+limit. Both limits are set on held-out normal steps and share the false-alarm rate between them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vae_anomaly.detector.calibration import effective_sample_size
+from vae_anomaly.domain import BoolArray, FloatArray, IntArray
+
+NUM_CHANNELS = 2
+
+MIN_ENERGY = 1e-3
+"""Nats below which energies are alike: the logarithm of none at all says nothing."""
+
+
+@dataclass(frozen=True)
+class ChannelLimits:
+    """Where each channel leaves what is normal for an asset, in nats.
+
+    Attributes:
+        energy: Limit of the smoothed energy.
+        shift: Limit of -log p of the most shifted sensor.
+    """
+
+    energy: float
+    shift: float
+
+
+def set_limits(energy: FloatArray, shift: FloatArray, *, false_alarm_rate: float) -> ChannelLimits:
+    """Choose the limits of one asset's channels.
+
+    The limit of the energy is the larger of its held-out quantile and a prediction bound: with
+    log energy normal, and the held-out steps worth as many independent ones as their
+    autocorrelation leaves, the next step exceeds it as often as asked. The shift is in nats
+    already, so its limit is -log of the rate, or its held-out quantile if that is larger.
+
+    Args:
+        energy: Smoothed energies of held-out normal steps, no NaN, at least one.
+            Shape `(steps,)`.
+        shift: Their -log p, no NaN. Shape `(steps,)`.
+        false_alarm_rate: Share of normal steps that may exceed either limit.
+
+    Returns:
+        The limits.
+
+    Source:
+        Prediction interval of a normal variable: Hahn and Meeker (1991), section 4.7.
+    """
+    rate = false_alarm_rate / NUM_CHANNELS
+    return ChannelLimits(
+        energy=max(_predict_limit(energy, rate), _quantile(energy, rate), MIN_ENERGY),
+        shift=max(-math.log(rate), _quantile(shift, rate)),
+    )
+
+
+def combine(
+    energy: FloatArray,
+    shift: FloatArray,
+    limits: Sequence[ChannelLimits],
+    codes: IntArray | None = None,
+) -> tuple[FloatArray, BoolArray]:
+    """Make one score of two channels.
+
+    The square keeps a shift that is no reason for an alert from hiding what the energy has to
+    say, and makes both grow as the square of a deviation.
+
+    Args:
+        energy: Smoothed energy, NaN where unscorable. Shape `(steps,)`.
+        shift: -log p of the most shifted sensor. Shape `(steps,)`.
+        limits: Limits of each asset, by its code.
+        codes: Asset of each step; without them all are of the first. Shape `(steps,)`.
+
+    Returns:
+        The score, NaN where unscorable, higher is stranger; and whether it is the shift's.
+
+    Example:
+        >>> combine(np.array([2.0, 6.0]), np.array([5.0, 15.0]), [ChannelLimits(4.0, 5.0)])[0]
+        array([1., 9.])
+    """
+    at = np.zeros(len(energy), dtype=np.int64) if codes is None else codes
+    by_energy = energy / np.array([one.energy for one in limits])[at]
+    by_shift = np.square(np.maximum(shift, 0.0) / np.array([one.shift for one in limits])[at])
+    is_shift: BoolArray = by_shift > by_energy
+    return np.where(is_shift, by_shift, by_energy), is_shift
+
+
+def _predict_limit(energy: FloatArray, rate: float) -> float:
+    """Return what the next log-normal energy exceeds at a rate, given so few of them."""
+    from scipy import stats
+
+    size = np.log(np.maximum(energy, MIN_ENERGY))
+    freedom = max(effective_sample_size(size) - 1.0, 1.0)
+    spread = float(size.std()) * math.sqrt((freedom + 2.0) / freedom)
+    with np.errstate(over="ignore"):
+        return float(np.exp(size.mean() + spread * stats.t.isf(rate, freedom)))
+
+
+def _quantile(values: FloatArray, rate: float) -> float:
+    return float(np.quantile(values, 1.0 - rate, method="median_unbiased"))
