@@ -24,6 +24,16 @@ ENVIRONMENT_PREFIX = "VAE_ANOMALY_"
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
 RecordT = TypeVar("RecordT")
 
+LikelihoodName = Literal[
+    "gaussian",
+    "student_t",
+    "laplace",
+    "quantised",
+    "log_normal",
+    "poisson",
+    "bernoulli",
+    "categorical",
+]
 
 UNKNOWN = "extra_forbidden"
 """pydantic's type of the error that a setting is not known."""
@@ -76,6 +86,9 @@ class ModelConfig(_Settings):
         batch_rows: Rows per optimiser step.
         learning_rate: Peak rate of the cosine schedule.
         max_skipped_share: Share of non-finite optimiser steps that ends training with an error.
+        likelihoods: Likelihood by name of sensor: gaussian, student_t, laplace, quantised,
+            log_normal, poisson, bernoulli or categorical. Sensors that are not named have the
+            one of their kind.
     """
 
     window: Annotated[int, Field(ge=1, le=512)] = 1
@@ -90,6 +103,7 @@ class ModelConfig(_Settings):
     batch_rows: Annotated[int, Field(ge=1)] = 64
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     max_skipped_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    likelihoods: dict[str, LikelihoodName] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _limits_in_order(self) -> Self:

@@ -273,3 +273,11 @@ def test_rules_are_declared_per_sensor(tmp_path):
 )
 def test_rules_that_make_no_sense_are_refused(tmp_path, text):
     assert "'detector.rules" in refused(write(tmp_path, f"[detector.rules]\n{text}"))
+
+
+def test_a_likelihood_that_there_is_not_is_refused():
+    settings = {"likelihoods": {"flow": "normal"}}
+    with pytest.raises(
+        ConfigError, match=r"'likelihoods\.flow': Input should be 'gaussian', 'stu"
+    ):
+        make_config(ModelConfig, settings, origin="test")

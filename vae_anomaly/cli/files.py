@@ -249,6 +249,7 @@ def _describe_fit(detector: Detector, out: Path) -> dict[str, Any]:
         "num_held_out": record.facts.num_held_out,
         "seed": record.facts.seed,
         "sensors": count_kinds(record.profiles),
+        "likelihoods": record.likelihoods,
         "calibrations": record.calibrations,
         "is_provisional": any(item.provisional for item in record.calibrations.values()),
         "health": record.health,
@@ -264,6 +265,7 @@ def _print_fit(detector: Detector, out: Path) -> None:
         f"Fitted on {facts.num_rows:,} rows; threshold set on {facts.num_held_out:,} rows by a "
         "fit that had left them out.",
         f"Sensors: {sensor_tables.describe_kinds(record.profiles)}",
+        f"Likelihoods: {sensor_tables.describe_likelihoods(record.likelihoods)}",
         f"Held-out NLL: {tables.describe_baseline(record.baseline)}",
     )
     tables.print_thresholds(record.calibrations)

@@ -176,6 +176,7 @@ def _report_files(
         health=record.health,
         quality=seen.checked.quality,
         baseline=record.baseline,
+        likelihoods=record.likelihoods,
     )
     return {
         "report": write_report(page, out),

@@ -22,6 +22,9 @@ from vae_anomaly.operations.report_text import (
     format_time,
 )
 
+USUAL_LIKELIHOOD = "gaussian"
+"""Of most sensors; those that have it are counted, not named."""
+
 MAX_WHOLE_NAME = 24
 """Longest name that is not broken in a table of several columns."""
 
@@ -84,6 +87,22 @@ def describe_kinds(profiles: Sequence[SensorProfile]) -> str:
         f"{len(found)} {kind.value}" + (f" ({', '.join(found)})" if kind in named else "")
         for kind, found in names.items()
         if found
+    )
+
+
+def describe_likelihoods(likelihoods: Mapping[str, str]) -> str:
+    """Say how many sensors have each likelihood; name those that are not Gaussian.
+
+    Returns:
+        Text such as `10 gaussian, 2 bernoulli (pump_on, valve_open)`.
+    """
+    names: dict[str, list[str]] = {}
+    for sensor, likelihood in likelihoods.items():
+        names.setdefault(likelihood, []).append(sensor)
+    return ", ".join(
+        f"{len(found)} {likelihood}"
+        + (f" ({', '.join(found)})" if likelihood != USUAL_LIKELIHOOD else "")
+        for likelihood, found in names.items()
     )
 
 

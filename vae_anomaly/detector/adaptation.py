@@ -11,13 +11,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from vae_anomaly.domain import MICROSECONDS_PER_S, FloatArray, IntArray
+from vae_anomaly.model.channels import (
+    ChosenLikelihood,
+    SensorScores,
+    encode_sensor,
+    find_parameters,
+    make_channels,
+    move_sensor,
+)
 from vae_anomaly.model.density import StepScores
 from vae_anomaly.model.engine import run_chunks
+from vae_anomaly.model.likelihoods import GAUSSIAN, find_likelihood
 
 NUM_BLOCKS = 20
 """Blocks whose median is the level. 20 blocks of 100 steps instead of no adaptation raise VUS-PR
@@ -59,63 +68,99 @@ class Track:
 
 
 def adapt(
-    scores: StepScores, values: FloatArray, track: Track, *, modelled: tuple[int, ...]
+    scores: StepScores,
+    values: FloatArray,
+    track: Track,
+    *,
+    modelled: tuple[int, ...],
+    likelihoods: tuple[ChosenLikelihood, ...] = (),
 ) -> StepScores:
     """Move and widen what is expected of each sensor by what it has done lately.
 
     With b the level and w the width, the mean becomes mu + b sigma and sigma becomes w sigma, so
     that the residual r becomes (r - b) / w: the density is that of a reading given those before
-    it, and all its figures say so.
+    it, and all its figures say so. Where the likelihood is that of a log, so are mu and sigma.
+    States and counts have no level.
 
     Args:
         scores: What the density says of each step.
         values: The raw values. Shape `(steps, sensors)`.
         track: When and where the steps were, and how far the level reaches.
         modelled: The sensors in the network; those that were constant keep their rule.
+        likelihoods: Their likelihoods; Gaussian where none is given.
 
     Returns:
         The scores, with mean, sigma, contribution and energy changed.
     """
-    residual = np.empty((len(values), len(modelled)), order="F")
+    chosen = make_channels(likelihoods, len(modelled)).sensors
+    moving = [
+        (sensor, one)
+        for sensor, one in zip(modelled, chosen, strict=True)
+        if find_likelihood(one.name).is_density
+    ]
+    residual = np.empty((len(values), len(moving)), order="F")
 
     def standardise(rows: slice) -> None:
-        for k, sensor in enumerate(modelled):
-            mine = residual[rows, k]
-            np.subtract(values[rows, sensor], scores.mean[rows, sensor], out=mine)
-            np.divide(mine, scores.sigma[rows, sensor], out=mine)
+        for k, (sensor, one) in enumerate(moving):
+            at, mine = (rows, sensor), residual[rows, k]
+            middle, spread = find_parameters(one, scores.mean[at], scores.sigma[at])
+            np.subtract(encode_sensor(one, values[at]), middle, out=mine)
+            np.divide(mine, spread, out=mine)
 
     run_chunks(standardise, len(values), ROWS_PER_CHUNK)
     lately = find_drift(residual, track)
     if not lately.level.any() and (lately.width == 1.0).all():
         return scores
-    names = ("mean", "sigma", "contribution", "energy")
-    changed = {name: np.empty(values.shape, order="F") for name in names}
-    others = sorted({*range(values.shape[1])} - set(modelled))
-    for name, array in changed.items():
-        array[:, others] = getattr(scores, name)[:, others]
+    changed = SensorScores(*(np.empty(values.shape, order="F") for _ in fields(SensorScores)))
+    others = sorted({*range(values.shape[1])} - {sensor for sensor, _ in moving})
+    for field in fields(SensorScores):
+        getattr(changed, field.name)[:, others] = getattr(scores, field.name)[:, others]
 
     def change(rows: slice) -> None:
-        for k, sensor in enumerate(modelled):
+        for k, (sensor, one) in enumerate(moving):
             at, level, width = (rows, sensor), lately.level[rows, k], lately.width[rows, k]
-            energy, sigma = changed["energy"][at], scores.sigma[at]
-            np.subtract(residual[rows, k], level, out=energy)
-            np.divide(energy, width, out=energy)
-            np.multiply(energy, 0.5 * energy, out=energy)
-            gain = energy - scores.energy[at] + np.log(width)
-            missing = np.isnan(energy)
-            energy[missing] = gain[missing] = 0.0
-            np.add(scores.contribution[at], gain, out=changed["contribution"][at])
-            np.add(scores.mean[at], level * sigma, out=changed["mean"][at])
-            np.multiply(width, sigma, out=changed["sigma"][at])
+            before, after = _take(scores, at), _take(changed, at)
+            if one.name == GAUSSIAN.name:
+                _move_gaussian(residual[rows, k], before, after, level=level, width=width)
+                continue
+            moved = move_sensor(one, values[at], before, level=level, width=width)
+            for field in fields(SensorScores):
+                getattr(after, field.name)[:] = getattr(moved, field.name)
 
     run_chunks(change, len(values), ROWS_PER_CHUNK)
     return replace(
         scores,
-        mean=changed["mean"],
-        sigma=changed["sigma"],
-        contribution=changed["contribution"],
-        energy=changed["energy"],
+        mean=changed.mean,
+        sigma=changed.sigma,
+        contribution=changed.contribution,
+        energy=changed.energy,
     )
+
+
+def _take(scores: StepScores | SensorScores, at: tuple[slice, int]) -> SensorScores:
+    """Return what is said of one sensor at some steps, without a copy."""
+    return SensorScores(*(getattr(scores, field.name)[at] for field in fields(SensorScores)))
+
+
+def _move_gaussian(
+    residual: FloatArray,
+    before: SensorScores,
+    after: SensorScores,
+    *,
+    level: FloatArray,
+    width: FloatArray,
+) -> None:
+    """Do what `move_sensor` does, in place, for the likelihood that nearly all sensors have."""
+    energy = after.energy
+    np.subtract(residual, level, out=energy)
+    np.divide(energy, width, out=energy)
+    np.multiply(energy, 0.5 * energy, out=energy)
+    gain = energy - before.energy + np.log(width)
+    missing = np.isnan(energy)
+    energy[missing] = gain[missing] = 0.0
+    np.add(before.contribution, gain, out=after.contribution)
+    np.add(before.mean, level * before.sigma, out=after.mean)
+    np.multiply(width, before.sigma, out=after.sigma)
 
 
 def block_us(adaptation_steps: int, *, period_s: float) -> int:

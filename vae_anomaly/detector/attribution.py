@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vae_anomaly.domain import FloatArray, IntArray
+from vae_anomaly.model.channels import make_fault
 from vae_anomaly.model.density import Density
 
 FAULT_STEPS = 20
@@ -49,9 +50,11 @@ def measure_attribution(
 
     Returns:
         The hit rates over all sensors in the network. Every fault is as large as the others in
-        spreads of its own sensor; where two sensors say the same, either may be blamed.
+        spreads of its own sensor, or another state; where two sensors say the same, either may
+        be blamed.
     """
     before = density.window - 1
+    chosen = density.roles.channels.sensors
     starts = _choose_starts(segment_start, before)
     ranks = []
     for position, sensor in enumerate(density.roles.modelled):
@@ -62,7 +65,9 @@ def measure_attribution(
         rows = usable[:, None] + np.arange(-before, FAULT_STEPS)
         faulty = values[rows]
         sign = np.where(np.arange(len(usable)) % 2, -1.0, 1.0)
-        faulty[:, before:, sensor] += size * sign[:, None]
+        faulty[:, before:, sensor] = make_fault(
+            chosen[position], faulty[:, before:, sensor], size * sign[:, None]
+        )
         own_start = np.repeat(np.arange(len(usable)) * rows.shape[1], rows.shape[1])
         scores = density.score(faulty.reshape(-1, values.shape[1]), own_start)
         contribution = scores.contribution.reshape(faulty.shape)[:, before:].mean(axis=1)

@@ -13,7 +13,7 @@ from vae_anomaly.model.ppca import fit_ppca
 
 @dataclass(frozen=True)
 class BaselineFit:
-    """Held-out fit of both models on complete rows, modelled sensors only.
+    """Held-out fit of both models on complete rows, modelled sensors with a density only.
 
     Attributes:
         pca_nll: Mean NLL of probabilistic PCA, in nats per row, raw units; NaN without rows.
@@ -40,10 +40,10 @@ def compare_with_pca(
     Returns:
         Both means; lower is better.
     """
-    affine = fit_affine(training)
     complete = np.isfinite(held_out).all(axis=1)
-    if not complete.any():
+    if not complete.any() or not training.shape[1]:
         return BaselineFit(float("nan"), float("nan"), 0)
+    affine = fit_affine(training)
     scaled = np.nan_to_num(affine.apply(training))
     ppca = fit_ppca(scaled, latent=max(min(latent, scaled.shape[1] - 1), 1))
     nats = ppca.nll(affine.apply(held_out[complete])) + np.log(np.abs(affine.scale)).sum()

@@ -314,8 +314,8 @@ def _fit_part(
 def _fit_shift_model(
     part: Part, fitted: FittedDensity, config: DetectorConfig
 ) -> ShiftModel | None:
-    span = config.threshold.shift_steps
-    if not span:
+    span, roles = config.threshold.shift_steps, fitted.density.roles
+    if not span or not roles.dense:
         return None
     steps = part.steps
     track = Track(
@@ -324,7 +324,7 @@ def _fit_shift_model(
         part.checked.contract.period_s,
         config.threshold.adaptation_steps,
     )
-    values = part.values[:, list(fitted.density.roles.modelled)]
+    values = roles.take_dense(part.values)
     names = part.checked.readings.asset_names
     return fit_shift_model(
         AssetSteps(values, steps.segment_start, track, names), latent=fitted.latent, span=span
@@ -377,12 +377,13 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
     scorable = ~np.isnan(held.energy)
     normal_level = find_normal_level(held.energy)
     limits, calibrations = _calibrate_assets(held_part, held, config, normal_level=normal_level)
-    modelled = list(first.fitted.density.roles.modelled)
+    # the nats of a state or a count are no density, which is all that PCA has
+    dense = list(first.fitted.density.roles.dense)
     still = outcome.still  # PCA does not follow a drift, so neither does what it is compared with
     baseline = compare_with_pca(
-        first.part.values[:, modelled],
-        held_part.values[:, modelled],
-        still.contribution[:, modelled].sum(axis=1) + still.kl,
+        first.part.values[:, dense],
+        held_part.values[:, dense],
+        still.contribution[:, dense].sum(axis=1) + still.kl,
         latent=first.fitted.latent,
     )
     return DetectorRecord(
@@ -476,6 +477,7 @@ def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
     )
     if outcome.config.preset == "question-squared-error":
         floor = np.zeros_like(floor)  # its sigma is given, and has no lower bound
+    floor = roles.channels.find_floors(floor)
     fit = HeldOutFit(
         outcome.held_part.values[:, modelled],
         scores.mean[:, modelled],

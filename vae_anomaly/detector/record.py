@@ -20,6 +20,7 @@ from vae_anomaly.domain import (
 )
 from vae_anomaly.errors import DetectorError
 from vae_anomaly.model.density import SensorRoles
+from vae_anomaly.model.likelihoods import ALL_LIKELIHOODS
 
 FORMAT = 4
 """Version of the saved form; raised when an older reader could misread it."""
@@ -105,6 +106,13 @@ class DetectorRecord:
         """Return the limits of an asset, or the fallback's for an unknown one."""
         return self.limits.get(asset, self.limits[self.fallback])
 
+    @property
+    def likelihoods(self) -> dict[str, str]:
+        """Likelihood by name of sensor, of those in the network."""
+        names, roles = self.contract.sensor_names, self.roles
+        chosen = zip(roles.modelled, roles.channels.sensors, strict=True)
+        return {names[sensor]: one.name for sensor, one in chosen}
+
 
 def write_record(record: DetectorRecord) -> str:
     """Return the record as strict JSON; numbers that are not finite become text."""
@@ -154,12 +162,6 @@ def _check_consistent(record: DetectorRecord) -> None:
         raise ValueError(f"expected a calibration of fallback '{record.fallback}', got none")
     if record.limits.keys() != record.calibrations.keys():
         raise ValueError("expected limits for each calibrated asset, got others")
-    shift = record.shift_model
-    if shift is not None and len(shift.spread) != len(record.roles.modelled):
-        raise ValueError(
-            f"expected {len(record.roles.modelled)} sensors in the shift model, "
-            f"got {len(shift.spread)}"
-        )
     num_sensors, roles = len(record.contract.sensors), record.roles
     rules = record.rule_limits
     if {len(x) for x in (rules.flat_steps, rules.low, rules.high, rules.change)} != {num_sensors}:
@@ -167,6 +169,18 @@ def _check_consistent(record: DetectorRecord) -> None:
     given = sorted((*roles.modelled, *roles.constant, *roles.empty))
     if given != list(range(num_sensors)) or len(roles.constant) != len(roles.constant_values):
         raise ValueError(f"expected one role for each of {num_sensors} sensors, got others")
+    if len(roles.likelihoods) not in {0, len(roles.modelled)}:
+        raise ValueError(
+            f"expected {len(roles.modelled)} likelihoods, got {len(roles.likelihoods)}"
+        )
+    unknown = {one.name for one in roles.likelihoods} - {one.name for one in ALL_LIKELIHOODS}
+    if unknown:
+        raise ValueError(f"expected known likelihoods, got {sorted(unknown)}")
+    shift, num_dense = record.shift_model, len(roles.dense)
+    if shift is not None and len(shift.spread) != num_dense:
+        raise ValueError(
+            f"expected {num_dense} sensors in the shift model, got {len(shift.spread)}"
+        )
     if len(record.normal_contribution) != num_sensors:
         raise ValueError(
             f"expected {num_sensors} normal contributions, got {len(record.normal_contribution)}"

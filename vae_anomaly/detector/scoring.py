@@ -50,8 +50,9 @@ class ScoredSteps:
     Attributes:
         steps: The steps.
         scores: What the density says of them.
-        energy: Half the squared standardised residuals, summed over the sensors and scaled up
-            for missing ones; NaN where unscorable. Shape `(steps,)`.
+        energy: log p(mode) - log p(x), for a Gaussian half the squared standardised residual,
+            summed over the sensors and scaled up for missing ones; NaN where unscorable.
+            Shape `(steps,)`.
         shift: -log p of the most shifted sensor. Shape `(steps,)`.
         shift_sensor: Which sensor that is, by its position in the contract. Shape `(steps,)`.
         reason: "" or why a step is unscorable. Shape `(steps,)`.
@@ -138,7 +139,8 @@ def score_steps(
         settings.adaptation_steps,
     )
     scores = density.score(values, steps.segment_start)
-    scores = adapt(scores, values, track, modelled=density.roles.modelled)
+    roles = density.roles
+    scores = adapt(scores, values, track, modelled=roles.modelled, likelihoods=roles.likelihoods)
     num_scored, min_observed_share = density.num_scored, settings.min_observed_share
     enough = scores.num_observed >= max(min_observed_share * num_scored, 1)
     energy = scores.energy.sum(axis=1) * (num_scored / np.maximum(scores.num_observed, 1))
@@ -147,12 +149,12 @@ def score_steps(
     codes[~finite] = REASONS.index(NOT_FINITE)
     codes[~enough] = REASONS.index(TOO_FEW_SENSORS)
     energy[codes != 0] = np.nan
-    modelled = list(density.roles.modelled)
     shift, shift_sensor = np.zeros(steps.num_steps), np.zeros(steps.num_steps, dtype=np.int64)
     if shift_model is not None:
-        mine = AssetSteps(values[:, modelled], steps.segment_start, track, readings.asset_names)
+        dense = roles.take_dense(values)
+        mine = AssetSteps(dense, steps.segment_start, track, readings.asset_names)
         shifts = find_shifts(shift_model, mine)
-        shift, shift_sensor = shifts.nats, np.array(modelled)[shifts.channel]
+        shift, shift_sensor = shifts.nats, np.array(roles.dense)[shifts.channel]
     ruled = RuleSteps(values, steps.segment_start, track.timestamps, track.period_s)
     breach = find_breaches(ruled, rule_limits, checked.contract)
     reason = Texts(codes, REASONS)

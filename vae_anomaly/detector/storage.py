@@ -193,9 +193,9 @@ def _open_files(record: DetectorRecord, files: dict[str, bytes]) -> Stored:
     names = {GOLDEN_PREFIX + name for name in (*GOLDEN_NUMBERS, "state")}
     if not names <= set(golden.column_names):
         raise ValueError(f"expected golden columns {sorted(names)}")
-    window, num_modelled = record.config.model.window, len(record.roles.modelled)
+    window, num_channels = record.config.model.window, record.roles.channels.num_channels
     density = Density(record.roles, window, files, Engine(files[ONNX_FILE]))
-    decode_windows(density.engine, np.zeros((1, window, num_modelled)))  # or another's network
+    decode_windows(density.engine, np.zeros((1, window, num_channels)))  # or another's network
     return Stored(density, record, golden)
 
 

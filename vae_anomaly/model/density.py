@@ -21,6 +21,18 @@ from vae_anomaly.domain import (
 )
 from vae_anomaly.errors import TrainingError
 from vae_anomaly.model.affine import fit_affine
+from vae_anomaly.model.channels import (
+    CHANGE_NATS,
+    Channels,
+    ChosenLikelihood,
+    encode_sensor,
+    make_channels,
+)
+from vae_anomaly.model.choice import (
+    DEFAULT_LIKELIHOODS,
+    choose_likelihoods,
+    require_known_sensors,
+)
 from vae_anomaly.model.engine import (
     ONNX_FILE,
     Decoded,
@@ -30,17 +42,13 @@ from vae_anomaly.model.engine import (
     run_chunks,
     save_vae,
 )
+from vae_anomaly.model.likelihoods import find_likelihood
 from vae_anomaly.model.ppca import choose_latent_size
 from vae_anomaly.model.windows import gather_windows
 
 if TYPE_CHECKING:
     from vae_anomaly.model.training import TrainingPlan, TrainingRows
     from vae_anomaly.model.vae import VAE
-
-CHANGE_NATS = 50.0
-"""Nats for a sensor that was constant in training and now reads otherwise. A constant gives no
-unit to measure the change in, so the size of the change cannot count; 50 nats are those of a
-Gaussian at ten standard deviations."""
 
 QUESTION_LATENT = 5
 MAX_HELD_OUT_ROWS = 2048
@@ -55,7 +63,9 @@ class SensorRoles:
         constant: Sensors under the change rule: they never moved in training.
         constant_values: Their values.
         empty: Sensors without any value in training; they are not scored.
-        log_scale: Log of the absolute affine scale of the modelled sensors, in log raw units.
+        log_scale: Log of the absolute affine scale of the modelled sensors, in the log of what
+            their channel holds: raw units, or a log or a state.
+        likelihoods: The likelihood of each modelled sensor; empty where all are Gaussian.
     """
 
     modelled: tuple[int, ...]
@@ -63,6 +73,38 @@ class SensorRoles:
     constant_values: tuple[float, ...]
     empty: tuple[int, ...]
     log_scale: tuple[float, ...]
+    likelihoods: tuple[ChosenLikelihood, ...] = ()
+
+    @property
+    def channels(self) -> Channels:
+        """The modelled sensors as channels of the network."""
+        return make_channels(self.likelihoods, len(self.modelled))
+
+    @property
+    def dense(self) -> tuple[int, ...]:
+        """The modelled sensors whose nats are those of a density in raw units.
+
+        They alone have a level that can drift or shift: states and counts have none.
+        """
+        return tuple(sensor for sensor, _ in self._choose_dense())
+
+    def take_dense(self, values: FloatArray) -> FloatArray:
+        """Return what the network sees of those sensors.
+
+        Args:
+            values: Raw values. Shape `(steps, sensors)`.
+
+        Returns:
+            Raw values, or their logs; NaN where missing or impossible. Shape `(steps, dense)`.
+        """
+        taken = values[:, list(self.dense)]
+        for k, (_, chosen) in enumerate(self._choose_dense()):
+            taken[:, k] = encode_sensor(chosen, taken[:, k])
+        return taken
+
+    def _choose_dense(self) -> list[tuple[int, ChosenLikelihood]]:
+        chosen = zip(self.modelled, self.channels.sensors, strict=True)
+        return [(sensor, one) for sensor, one in chosen if find_likelihood(one.name).is_density]
 
 
 @dataclass(frozen=True)
@@ -72,8 +114,9 @@ class StepScores:
     Attributes:
         contribution: Nats per sensor, raw units, 0 where missing. Shape `(steps, sensors)`.
         kl: Nats per step. Shape `(steps,)`.
-        energy: Half the squared standardised residual per sensor, 0 where missing; for a
-            constant sensor the nats of the change rule. Shape `(steps, sensors)`.
+        energy: log p(mode) - log p(x) per sensor, for a Gaussian half the squared standardised
+            residual, 0 where missing; for a constant sensor the nats of the change rule.
+            Shape `(steps, sensors)`.
         num_observed: Scored sensors present at each step. Shape `(steps,)`.
         mean: Expected values, raw units, NaN for empty sensors. Shape `(steps, sensors)`.
         sigma: Their standard deviations, 0 for constant sensors. Shape `(steps, sensors)`.
@@ -146,23 +189,24 @@ class Density:
         Returns:
             One score per step, a function of its window alone.
         """
-        whole = StepScores.empty(values.shape)
+        whole, channels = StepScores.empty(values.shape), self.roles.channels
         columns, window = as_columns(self.roles.modelled), self.window
-        chunk = chunk_rows(window * len(self.roles.modelled))
+        chunk = chunk_rows(window * channels.num_channels)
 
         def score(rows: slice) -> None:
             first = max(rows.start - window + 1, 0)
             near = np.ascontiguousarray(values[first : rows.stop])
             steps = np.arange(rows.start - first, len(near))
             starts = segment_start[first : rows.stop] - first
-            windows = gather_windows(near[:, columns], starts, steps, window=window)
-            mine = near[rows.start - first :]
-            whole.put(rows, self._with_constants(mine, decode_chunk(self.engine, windows, chunk)))
+            inputs = channels.encode(near[:, columns])
+            windows = gather_windows(inputs, starts, steps, window=window)
+            decoded = decode_chunk(self.engine, windows, chunk)
+            whole.put(rows, self._describe(near[rows.start - first :], decoded, channels))
 
         run_chunks(score, len(values), chunk)
         return whole
 
-    def _with_constants(self, values: FloatArray, decoded: Decoded) -> StepScores:
+    def _describe(self, values: FloatArray, decoded: Decoded, channels: Channels) -> StepScores:
         shape = values.shape
         modelled, constant = as_columns(self.roles.modelled), as_columns(self.roles.constant)
         contribution, energy = np.zeros(shape), np.zeros(shape)
@@ -172,12 +216,13 @@ class Density:
         # a constant that went through float32 somewhere is still the same constant
         same = values[:, constant].astype(np.float32) == known.astype(np.float32)
         changed = present[:, constant] & ~same
-        contribution[:, modelled] = decoded.contribution
         contribution[:, constant] = energy[:, constant] = np.where(changed, CHANGE_NATS, 0.0)
-        mean[:, modelled], sigma[:, modelled] = decoded.mean, decoded.sigma
         mean[:, constant], sigma[:, constant] = known, 0.0
-        residual = (values[:, modelled] - decoded.mean) / decoded.sigma
-        energy[:, modelled] = np.where(present[:, modelled], 0.5 * residual**2, 0.0)
+        found = channels.describe(
+            values[:, modelled], decoded.contribution, decoded.mean, decoded.sigma
+        )
+        mean[:, modelled], sigma[:, modelled] = found.mean, found.sigma
+        contribution[:, modelled], energy[:, modelled] = found.contribution, found.energy
         num_observed = present.sum(axis=1) - present[:, as_columns(self.roles.empty)].sum(axis=1)
         return StepScores(contribution, decoded.kl, energy, num_observed, mean, sigma)
 
@@ -252,13 +297,19 @@ def fit_density(
     from vae_anomaly.model.training import fit_vae, sample_windows
 
     modelled, constant, empty = _assign_roles(profiles)
-    rows = _prepare_rows(values[:, list(modelled)], segment_start, profiles, modelled, settings)
+    require_known_sensors(settings.likelihoods, [one.name for one in profiles])
+    moving, mine = values[:, list(modelled)], tuple(profiles[i] for i in modelled)
+    by_kind = DEFAULT_LIKELIHOODS if options.preset == "default" else {}
+    chosen = choose_likelihoods(moving, mine, wanted=settings.likelihoods, by_kind=by_kind)
+    channels = Channels(chosen)
+    rows = _prepare_rows(moving, segment_start, mine, channels, settings)
+    held_out = options.held_out_windows(modelled, settings.window)
     with borrow_trainer(_build_vae(rows, settings, options)) as trainer:
         fitted = fit_vae(
             trainer,
             rows,
             plan=_make_plan(len(values), settings, options.seed),
-            held_out=options.held_out_windows(modelled, settings.window),
+            held_out=None if held_out is None else channels.encode(held_out),
             progress=options.progress,
         )
         files = save_vae(fitted.vae, sample_windows(rows, settings.window))
@@ -267,7 +318,8 @@ def fit_density(
         constant=constant,
         constant_values=tuple(profiles[i].median for i in constant),
         empty=empty,
-        log_scale=tuple(np.log(np.abs(rows.affine.scale)).tolist()),
+        log_scale=tuple(np.log(np.abs(rows.affine.scale))[channels.first_channels].tolist()),
+        likelihoods=chosen,
     )
     return FittedDensity(
         density=Density(roles, settings.window, files, Engine(files[ONNX_FILE])),
@@ -316,18 +368,26 @@ def _prepare_rows(
     moving: FloatArray,
     segment_start: IntArray,
     profiles: tuple[SensorProfile, ...],
-    modelled: tuple[int, ...],
+    channels: Channels,
     settings: ModelConfig,
 ) -> TrainingRows:
     from vae_anomaly.model.training import TrainingRows
 
-    affine = fit_affine(moving)
-    floor = sigma_floor(
-        np.abs(affine.scale),
-        tuple(profiles[i] for i in modelled),
-        fraction=settings.floor_fraction,
+    inputs = channels.encode(moving)
+    affine = fit_affine(inputs)
+    scale, fraction = np.abs(affine.scale), settings.floor_fraction
+    of_channels = tuple(profiles[i] for i in channels.sensor_of)
+    floor = sigma_floor(scale, of_channels, fraction=fraction)
+    step = np.array([chosen.step for chosen in channels.sensors])[channels.sensor_of]
+    return TrainingRows(
+        inputs,
+        segment_start,
+        affine,
+        np.where(channels.is_on_raw, floor / scale, fraction),
+        step / scale,
+        channels.likelihoods,
+        channels.groups,
     )
-    return TrainingRows(moving, segment_start, affine, floor / np.abs(affine.scale))
 
 
 def _build_vae(rows: TrainingRows, settings: ModelConfig, options: FitOptions) -> VAE:
@@ -351,6 +411,8 @@ def _build_vae(rows: TrainingRows, settings: ModelConfig, options: FitOptions) -
         linear=not is_question,
         learned_sigma=options.preset != "question-squared-error",
         seed=options.seed,
+        likelihoods=rows.likelihoods,
+        groups=rows.groups,
     )
     vae.build(None)
     return vae

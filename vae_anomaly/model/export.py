@@ -15,7 +15,9 @@ import onnx
 from keras import ops
 from onnx import TensorProto, helper, numpy_helper
 
-from vae_anomaly.model.likelihoods import HALF_LOG_TWO_PI
+from vae_anomaly.model.graph_terms import GraphOps, Term
+from vae_anomaly.model.likelihoods import Reading
+from vae_anomaly.model.special import HALF_LOG_TWO_PI
 from vae_anomaly.model.vae import (
     FILL_ROUNDS,
     LATENT_SIGMA_OFFSET,
@@ -70,16 +72,17 @@ class _ScoreGraph:
 
     def make(self) -> Any:
         vae, affine = self.vae, self.vae.affine
+        constant = 0.0 if vae.parts else HALF_LOG_TWO_PI
         loc, scale, spread, log_scale = (
             self._per_channel(numbers)
             for numbers in (
                 _numbers(affine.loc),
                 _numbers(affine.scale),
                 np.abs(_numbers(affine.scale)),
-                _numbers(affine.log_scale) + HALF_LOG_TWO_PI,
+                _numbers(affine.log_scale) + constant,
             )
         )
-        exact = self._node("Div", self._node("Sub", self._wide("windows"), loc), scale)
+        exact = self.node("Div", self.node("Sub", self._wide("windows"), loc), scale)
         scaled = self._clip(
             self._flatten(self._to_float32(exact)), -MAX_SCALED, MAX_SCALED, number=np.float32
         )
@@ -87,17 +90,23 @@ class _ScoreGraph:
         latent_mean, latent_sigma = self._encode(filled, first_hidden)
         scaled_mean, scaled_sigma = self._decode(latent_mean, last_only=True)
         scaled_mean, scaled_sigma = self._wide(scaled_mean), self._wide(scaled_sigma)
-        mean = self._node("Add", loc, self._node("Mul", scale, self._to_float64(scaled_mean)))
-        sigma = self._node("Mul", spread, self._to_float64(scaled_sigma))
+        mean = self.node("Add", loc, self.node("Mul", scale, self._to_float64(scaled_mean)))
+        sigma = self.node("Mul", spread, self._to_float64(scaled_sigma))
         values = self._wide(self._last("windows"))
-        residual = self._node("Div", self._node("Sub", values, mean), sigma)
-        log_sigma = self._node("Add", self._to_float64(self._node("Log", scaled_sigma)), log_scale)
-        energy = self._times(self._node("Mul", residual, residual), np.float64(0.5))
-        contribution = self._node("Add", energy, log_sigma)
+        residual = self.node("Div", self.node("Sub", values, mean), sigma)
+        log_sigma = self.node("Add", self._to_float64(self.node("Log", scaled_sigma)), log_scale)
+        if vae.parts:
+            half_step = self.node("Div", self._per_channel(_numbers(vae.half_step)), scaled_sigma)
+            contribution = self._mixed_nll(
+                residual, log_sigma, values, mean, self._to_float64(half_step)
+            )
+        else:
+            energy = self._times(self.node("Mul", residual, residual), np.float64(0.5))
+            contribution = self.node("Add", energy, log_sigma)
         kl = self._times(
             self._to_float64(self._kl(latent_mean, latent_sigma)), np.float64(1 / vae.window)
         )
-        narrow = self._weight(np.array([-1, vae.channels]))
+        narrow = self._narrow_shape()
         for name, found in zip(OUTPUTS, (contribution, kl, mean, sigma), strict=True):
             self.nodes.append(
                 helper.make_node("Identity", [found], [name])
@@ -105,6 +114,19 @@ class _ScoreGraph:
                 else helper.make_node("Reshape", [found, narrow], [name])
             )
         return self._make_model()
+
+    def _mixed_nll(self, *names: str) -> str:
+        """Write the nats of every channel by its own likelihood, from the formulas themselves.
+
+        `names` are those of a `Reading`, in wide lines.
+        """
+        narrow = self._narrow_shape()
+        reading = Reading(*(Term(self.node("Reshape", name, narrow), self) for name in names))
+        found = []
+        for likelihood, part in self.vae.parts:
+            group = Term(self.weight(self.vae.group[part, part]), self)
+            found.append(likelihood.nll(GraphOps(self), reading.take(part, group)).name)
+        return self.node("Concat", *found, axis=-1)
 
     def _make_model(self) -> Any:
         shape, out = ["rows", self.vae.window, self.vae.channels], ["rows", self.vae.channels]
@@ -128,12 +150,12 @@ class _ScoreGraph:
     def _fill_where_missing(self, scaled: str) -> tuple[str, str]:
         """Fill missing entries and start encoding; where none is missing that is one product."""
         observed = self._flatten("observed")
-        any_missing = self._node(
-            "Less", self._reduce("ReduceMin", observed, axes=None), self._weight(np.float32(1))
+        any_missing = self.node(
+            "Less", self._reduce("ReduceMin", observed, axes=None), self.weight(np.float32(1))
         )
         outside, self.nodes = self.nodes, []
-        missing = self._node("Sub", self._weight(np.float32(1)), observed)
-        seen = self._node("Mul", scaled, observed)
+        missing = self.node("Sub", self.weight(np.float32(1)), observed)
+        seen = self.node("Mul", scaled, observed)
         filled = seen
         if self.vae.linear:
             for _ in range(FILL_ROUNDS):
@@ -145,9 +167,7 @@ class _ScoreGraph:
         for _ in range(REFINE_ROUNDS):
             latent_mean, _ = self._encode(filled, self._enter(filled, path))
             mean, _ = self._decode(latent_mean)
-            filled = self._where_missing(
-                missing, self._clip(mean, -MAX_SCALED, MAX_SCALED, number=np.float32), filled
-            )
+            filled = self._where_missing(missing, self._limit_filling(mean), filled)
         then_branch = self._branch("some_missing", filled, self._enter(filled, path))
         else_branch = self._branch("none_missing", scaled, self._enter(scaled))
         self.nodes = outside
@@ -159,22 +179,28 @@ class _ScoreGraph:
         )
         return names[0], names[1]
 
+    def _limit_filling(self, mean: str) -> str:
+        if self.vae.parts:
+            low, high = (self.weight(_numbers(one)) for one in self.vae.find_fill_limits())
+            mean = self.node("Min", self.node("Max", mean, low), high)
+        return self._clip(mean, -MAX_SCALED, MAX_SCALED, number=np.float32)
+
     def _branch(self, name: str, *results: str) -> Any:
         outputs = []
         for result in results:
-            copy = self._node("Identity", result)
+            copy = self.node("Identity", result)
             outputs.append(helper.make_tensor_value_info(copy, TensorProto.FLOAT, [None, None]))
         nodes, self.nodes = self.nodes, []
         return helper.make_graph(nodes, name, [], outputs)
 
     def _where_missing(self, missing: str, filling: str, otherwise: str) -> str:
-        is_missing = self._node("Greater", missing, self._weight(np.float32(0)))
-        return self._node("Where", is_missing, filling, otherwise)
+        is_missing = self.node("Greater", missing, self.weight(np.float32(0)))
+        return self.node("Where", is_missing, filling, otherwise)
 
     def _enter(self, filled: str, missing_path: str | None = None) -> str:
         """Give the input of the first activation; rows without a missing entry add zeros."""
         hidden = self._dense(filled, self.vae.encoder[0])
-        return hidden if missing_path is None else self._node("Add", hidden, missing_path)
+        return hidden if missing_path is None else self.node("Add", hidden, missing_path)
 
     def _encode(self, filled: str, first_hidden: str) -> tuple[str, str]:
         vae = self.vae
@@ -182,7 +208,7 @@ class _ScoreGraph:
         linear = (filled, vae.linear_encoder) if vae.linear else None
         mean, scale = self._two_heads(hidden, vae.latent_mean, vae.latent_scale, linear=linear)
         raw = self._plus(scale, np.float32(LATENT_SIGMA_OFFSET))
-        return mean, self._plus(self._node("Softplus", raw), np.float32(MIN_LATENT_SIGMA))
+        return mean, self._plus(self.node("Softplus", raw), np.float32(MIN_LATENT_SIGMA))
 
     def _decode(self, latent: str, *, last_only: bool = False) -> tuple[str, str]:
         """Decode all steps of the window, or the last one alone."""
@@ -194,9 +220,9 @@ class _ScoreGraph:
             hidden, vae.mean, vae.log_sigma, linear=linear, width=num_steps * vae.channels
         )
         log_sigma = self._clip(log_sigma, *LOG_SIGMA_RANGE, number=np.float32)
-        free = self._node("Exp", self._times(log_sigma, np.float32(2)))
+        free = self.node("Exp", self._times(log_sigma, np.float32(2)))
         floor = np.tile(_numbers(vae.floor), num_steps)
-        return mean, self._node("Sqrt", self._plus(free, np.square(floor)))
+        return mean, self.node("Sqrt", self._plus(free, np.square(floor)))
 
     def _two_heads(
         self,
@@ -217,25 +243,25 @@ class _ScoreGraph:
             np.concatenate([_numbers(one)[..., columns], _numbers(two)[..., columns]], axis=-1)
             for one, two in ((mean.kernel, other.kernel), (mean.bias, other.bias))
         )
-        added = self._weight(bias)
+        added = self.weight(bias)
         if linear is not None:
             inputs, layer = linear
             path, start = (_numbers(one)[..., columns] for one in (layer.kernel, layer.bias))
             no_path, no_start = np.zeros_like(path), np.zeros_like(start)
-            added = self._node(
+            added = self.node(
                 "Gemm",
                 inputs,
-                self._weight(np.concatenate([path, no_path], axis=1)),
-                self._weight(np.concatenate([start, no_start]) + bias),
+                self.weight(np.concatenate([path, no_path], axis=1)),
+                self.weight(np.concatenate([start, no_start]) + bias),
             )
-        both = self._node("Gemm", hidden, self._weight(kernel), added)
+        both = self.node("Gemm", hidden, self.weight(kernel), added)
         middle = kernel.shape[1] // 2
         return self._columns(both, 0, middle), self._columns(both, middle, 2 * middle)
 
     def _kl(self, mean: str, sigma: str) -> str:
-        squares = self._node("Add", self._node("Mul", mean, mean), self._node("Mul", sigma, sigma))
-        logs = self._times(self._node("Log", sigma), np.float32(2))
-        terms = self._node("Sub", self._plus(squares, np.float32(-1)), logs)
+        squares = self.node("Add", self.node("Mul", mean, mean), self.node("Mul", sigma, sigma))
+        logs = self._times(self.node("Log", sigma), np.float32(2))
+        terms = self.node("Sub", self._plus(squares, np.float32(-1)), logs)
         return self._times(self._reduce("ReduceSum", terms, axes=[1]), np.float32(0.5))
 
     def _stack(self, hidden: str, layers: Iterable[Any]) -> str:
@@ -245,62 +271,66 @@ class _ScoreGraph:
 
     def _activate(self, hidden: str) -> str:
         if self.vae.settings["activation"] == "leaky_relu":
-            return self._node("LeakyRelu", hidden, alpha=LEAKY_SLOPE)
-        return self._node("Mul", hidden, self._node("Sigmoid", hidden))
+            return self.node("LeakyRelu", hidden, alpha=LEAKY_SLOPE)
+        return self.node("Mul", hidden, self.node("Sigmoid", hidden))
 
     def _dense(self, inputs: str, layer: Any) -> str:
         if layer.name not in self.dense_weights:
             arrays = [layer.kernel, layer.bias] if layer.use_bias else [layer.kernel]
-            self.dense_weights[layer.name] = [self._weight(_numbers(one)) for one in arrays]
+            self.dense_weights[layer.name] = [self.weight(_numbers(one)) for one in arrays]
         weights = self.dense_weights[layer.name]
-        return self._node("Gemm" if layer.use_bias else "MatMul", inputs, *weights)
+        return self.node("Gemm" if layer.use_bias else "MatMul", inputs, *weights)
 
     def _wide(self, name: str) -> str:
         """Lay several rows in one line: each line has a cost, however few its numbers are."""
-        return self._node(
-            "Reshape", name, self._weight(np.array([-1, ROWS_PER_LINE * self.vae.channels]))
+        return self.node(
+            "Reshape", name, self.weight(np.array([-1, ROWS_PER_LINE * self.vae.channels]))
         )
+
+    def _narrow_shape(self) -> str:
+        """The shape that lays each row in a line of its own again."""
+        return self.weight(np.array([-1, self.vae.channels]))
 
     def _per_channel(self, numbers: Any) -> str:
         """Weights that meet the channels of a wide line."""
-        return self._weight(np.tile(numbers, ROWS_PER_LINE))
+        return self.weight(np.tile(numbers, ROWS_PER_LINE))
 
     def _flatten(self, name: str) -> str:
-        return self._node("Reshape", name, self._weight(np.array([-1, self.width])))
+        return self.node("Reshape", name, self.weight(np.array([-1, self.width])))
 
     def _last(self, name: str) -> str:
-        return self._node("Gather", name, self._weight(np.int64(self.vae.window - 1)), axis=1)
+        return self.node("Gather", name, self.weight(np.int64(self.vae.window - 1)), axis=1)
 
     def _columns(self, name: str, first: int, last: int) -> str:
-        bounds = (self._weight(np.array([value])) for value in (first, last, 1))
-        return self._node("Slice", name, *bounds)
+        bounds = (self.weight(np.array([value])) for value in (first, last, 1))
+        return self.node("Slice", name, *bounds)
 
     def _reduce(self, kind: str, name: str, *, axes: list[int] | None) -> str:
-        inputs = [name] if axes is None else [name, self._weight(np.array(axes))]
-        return self._node(kind, *inputs, keepdims=0)
+        inputs = [name] if axes is None else [name, self.weight(np.array(axes))]
+        return self.node(kind, *inputs, keepdims=0)
 
     def _clip(self, name: str, low: float, high: float, *, number: type) -> str:
-        bounds = (self._weight(number(value)) for value in (low, high))
-        return self._node("Clip", name, *bounds)
+        bounds = (self.weight(number(value)) for value in (low, high))
+        return self.node("Clip", name, *bounds)
 
     def _plus(self, name: str, value: Any) -> str:
-        return self._node("Add", name, self._weight(value))
+        return self.node("Add", name, self.weight(value))
 
     def _times(self, name: str, value: Any) -> str:
-        return self._node("Mul", name, self._weight(value))
+        return self.node("Mul", name, self.weight(value))
 
     def _to_float32(self, name: str) -> str:
-        return self._node("Cast", name, to=TensorProto.FLOAT)
+        return self.node("Cast", name, to=TensorProto.FLOAT)
 
     def _to_float64(self, name: str) -> str:
-        return self._node("Cast", name, to=TensorProto.DOUBLE)
+        return self.node("Cast", name, to=TensorProto.DOUBLE)
 
-    def _node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         name = self._name()
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
-    def _weight(self, value: Any) -> str:
+    def weight(self, value: Any) -> str:
         name = self._name()
         self.weights[name] = np.asarray(value)
         return name

@@ -45,16 +45,23 @@ class TrainingRows:
     """What the network is fitted to.
 
     Attributes:
-        values: Raw values of the modelled sensors in step order. Shape `(steps, channels)`.
+        values: Values of the channels in step order. Shape `(steps, channels)`.
         segment_start: As in `Steps`. Shape `(steps,)`.
-        affine: The affine of these sensors.
-        floor: Lower bound of sigma per sensor, in affine units. Shape `(channels,)`.
+        affine: The affine of these channels.
+        floor: Lower bound of sigma per channel, in affine units. Shape `(channels,)`.
+        step: Quantisation step per channel, in affine units; needed where not all channels are
+            Gaussian. Shape `(channels,)`.
+        likelihoods: As in `VAE`.
+        groups: As in `VAE`.
     """
 
     values: FloatArray
     segment_start: IntArray
     affine: Affine
     floor: FloatArray
+    step: FloatArray | None = None
+    likelihoods: tuple[str, ...] = ()
+    groups: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,6 +197,8 @@ def start_weights(vae: VAE, rows: TrainingRows) -> None:
     """
     vae.affine.set_affine(rows.affine)
     vae.floor.assign(rows.floor)
+    if vae.parts and rows.step is not None:
+        vae.half_step.assign(0.5 * rows.step)
     scaled = np.nan_to_num(rows.affine.apply(rows.values))
     windows = gather_windows(scaled, rows.segment_start, np.arange(len(scaled)), window=vae.window)
     flat = np.nan_to_num(windows.reshape(len(scaled), -1))
@@ -276,6 +285,8 @@ class _Recorder:
         self.num_rows = len(rows.values)
         self.sample = sample_windows(rows, vae.window)
         self.log_scale = np.log(np.abs(rows.affine.scale))
+        for likelihood, part in vae.parts:
+            self.log_scale[part] *= likelihood.is_density
         self.points: list[tuple[float, float, float, float, int]] = []
 
     def record(self, history: dict[str, float], *, num_rows: int) -> None:

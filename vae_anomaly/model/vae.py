@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,7 +18,13 @@ import numpy as np
 from keras import ops
 
 from vae_anomaly.model.affine import Affine
-from vae_anomaly.model.likelihoods import gaussian_nll, standard_normal_kl
+from vae_anomaly.model.likelihoods import (
+    GAUSSIAN,
+    STATES,
+    Reading,
+    split_channels,
+    standard_normal_kl,
+)
 
 MAX_SCALED = 1e4
 """Spreads at which the encoder's input is clamped, against overflow only. Residuals are not."""
@@ -75,7 +82,7 @@ class RawAffine(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="vae_anomaly")
 class VAE(keras.Model):
-    """Variational autoencoder with a heteroscedastic Gaussian decoder.
+    """Variational autoencoder with a heteroscedastic decoder, Gaussian unless told otherwise.
 
     With f and g multilayer perceptrons, and A, B linear paths that start at probabilistic PCA:
     m = A h + a + E f(h); s = softplus(S f(h) + c); z = m + s eps; mu = B z + b + M g(z);
@@ -91,6 +98,9 @@ class VAE(keras.Model):
         linear: Whether the linear paths exist.
         learned_sigma: Whether the decoder learns its sigma; else it stays where it is set.
         seed: Seed of the initial weights and of the sampling.
+        likelihoods: Name of the likelihood of each channel, those of one side by side; empty
+            where all are Gaussian.
+        groups: A number per channel, equal for the states of one sensor; empty likewise.
     """
 
     def __init__(  # noqa: PLR0913 - plain constructor values, as Keras saves them
@@ -105,6 +115,8 @@ class VAE(keras.Model):
         linear: bool = True,
         learned_sigma: bool = True,
         seed: int = 0,
+        likelihoods: Sequence[str] = (),
+        groups: Sequence[int] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -118,7 +130,11 @@ class VAE(keras.Model):
             "linear": linear,
             "learned_sigma": learned_sigma,
             "seed": seed,
+            "likelihoods": tuple(likelihoods),
+            "groups": tuple(groups),
         }
+        self.parts = split_channels(tuple(likelihoods))
+        self.group = np.equal.outer(groups, groups).astype(np.float64)
         self.channels, self.window, self.latent = channels, window, latent
         self.linear, self.learned_sigma = linear, learned_sigma
         width = channels * window
@@ -152,6 +168,10 @@ class VAE(keras.Model):
         self.floor = self.add_weight(
             name="floor", shape=(self.channels,), initializer="ones", trainable=False
         )
+        if self.parts:
+            self.half_step = self.add_weight(
+                name="half_step", shape=(self.channels,), initializer="ones", trainable=False
+            )
         self.encoder_missing.build((None, width))
         for stack, size in ((self.encoder, width), (self.decoder, latent)):
             for layer, units in zip(
@@ -207,8 +227,9 @@ class VAE(keras.Model):
 
         Returns:
             All for the last step: `contribution` (nats per channel, raw units, 0 where
-            missing), `mean` and `sigma` (raw units), each `(rows, channels)`, and `kl`
-            `(rows,)`, the code's cost shared evenly among the steps of the window.
+            missing), `mean` and `sigma` (location and scale of the likelihood, raw units), each
+            `(rows, channels)`, and `kl` `(rows,)`, the code's cost shared evenly among the steps
+            of the window.
         """
         scaled, missing = self._prepare(values, observed)
         filled = ops.cond(
@@ -222,13 +243,17 @@ class VAE(keras.Model):
         scaled_sigma = scaled_sigma[:, start:]
         mean = self.affine.invert(scaled_mean[:, start:])
         sigma = ops.abs(self.affine.scale) * ops.cast(scaled_sigma, "float64")
-        nll = gaussian_nll(
-            (values[:, -1, :] - mean) / sigma,
-            ops.cast(ops.log(scaled_sigma), "float64") + self.affine.log_scale,
+        last = values[:, -1, :]
+        reading = Reading(
+            value=last,
+            location=mean,
+            residual=(last - mean) / sigma,
+            log_sigma=ops.cast(ops.log(scaled_sigma), "float64") + self.affine.log_scale,
+            half_step=ops.cast(self.half_step / scaled_sigma, "float64") if self.parts else None,
         )
-        kl = standard_normal_kl(latent_mean, latent_sigma)
+        kl = standard_normal_kl(ops, latent_mean, latent_sigma)
         return {
-            "contribution": ops.cast(observed[:, -1, :], "float64") * nll,
+            "contribution": ops.cast(observed[:, -1, :], "float64") * self._nll(reading),
             "kl": ops.cast(kl, "float64") / self.window,
             "mean": mean,
             "sigma": sigma,
@@ -248,11 +273,52 @@ class VAE(keras.Model):
         latent_mean, latent_sigma = self.encode(self._fill(scaled, missing), missing)
         noise = keras.random.normal(ops.shape(latent_mean), seed=self.sampler, dtype="float32")
         mean, sigma = self.decode(latent_mean + latent_sigma * noise)
-        nll = (1.0 - missing) * gaussian_nll((scaled - mean) / sigma, ops.log(sigma))
-        return ops.sum(nll, axis=-1), standard_normal_kl(latent_mean, latent_sigma)
+        nll = (1.0 - missing) * self._scaled_nll(scaled, mean, sigma)
+        return ops.sum(nll, axis=-1), standard_normal_kl(ops, latent_mean, latent_sigma)
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, **self.settings}
+
+    def find_fill_limits(self) -> tuple[Any, Any]:
+        """Return the affine values between which the model may fill a missing entry.
+
+        Shape `(window * channels,)` each: a state stays between its 0 and its 1.
+        """
+        highest = np.full(self.channels, MAX_SCALED)
+        states = np.zeros(self.channels, dtype=bool)
+        for likelihood, part in self.parts:
+            states[part] = likelihood.name in STATES
+        loc, scale = self.affine.loc, self.affine.scale
+        edges = ops.stack([(0.0 - loc) / scale, (1.0 - loc) / scale])
+        low = ops.where(states, ops.min(edges, axis=0), -highest)
+        high = ops.where(states, ops.max(edges, axis=0), highest)
+        return tuple(ops.tile(ops.cast(one, "float32"), [self.window]) for one in (low, high))
+
+    def _nll(self, reading: Reading) -> Any:
+        """Return the nats of every channel by its own likelihood, given all of them."""
+        if not self.parts:
+            return GAUSSIAN.nll(ops, reading)
+        found = []
+        for likelihood, part in self.parts:
+            group = ops.cast(self.group[part, part], reading.value.dtype)
+            found.append(likelihood.nll(ops, reading.take(part, group)))
+        return ops.concatenate(found, axis=-1)
+
+    def _scaled_nll(self, scaled: Any, mean: Any, sigma: Any) -> Any:
+        """Return the nats of windows in affine units. Shape `(rows, window * channels)`."""
+        if not self.parts:
+            return self._nll(Reading(residual=(scaled - mean) / sigma, log_sigma=ops.log(sigma)))
+        shape = (-1, self.window, self.channels)
+        scaled, mean, sigma = (ops.reshape(one, shape) for one in (scaled, mean, sigma))
+        loc, scale = (ops.cast(one, "float32") for one in (self.affine.loc, self.affine.scale))
+        reading = Reading(
+            value=loc + scale * scaled,
+            location=loc + scale * mean,
+            residual=(scaled - mean) / sigma,
+            log_sigma=ops.log(sigma),
+            half_step=self.half_step / sigma,
+        )
+        return ops.reshape(self._nll(reading), (-1, self.window * self.channels))
 
     def _fill(self, scaled: Any, missing: Any) -> Any:
         """Replace missing entries by what the linear paths make of the observed ones."""
@@ -271,6 +337,9 @@ class VAE(keras.Model):
         """
         for _ in range(REFINE_ROUNDS):
             mean, _ = self.decode(self.encode(filled, missing)[0])
+            if self.parts:
+                low, high = self.find_fill_limits()
+                mean = ops.minimum(ops.maximum(mean, low), high)
             filled = ops.where(missing > 0, ops.clip(mean, -MAX_SCALED, MAX_SCALED), filled)
         return filled
 

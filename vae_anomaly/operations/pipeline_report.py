@@ -127,6 +127,7 @@ def _examine(
         health=record.health,
         quality=_add_ledger(view, seen.checked.quality, num_left_out=num_left_out),
         baseline=record.baseline,
+        likelihoods=record.likelihoods,
     )
 
 

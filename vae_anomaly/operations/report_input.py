@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -37,6 +37,7 @@ class ReportInput:
         health: Figures of the detector's health.
         quality: What was found in the raw readings.
         baseline: Held-out NLL by name of the model, nats per row; lower is better.
+        likelihoods: Likelihood by name of sensor, of those in the network.
     """
 
     title: str
@@ -53,6 +54,7 @@ class ReportInput:
     health: tuple[HealthCheck, ...]
     quality: Quality
     baseline: dict[str, float]
+    likelihoods: dict[str, str] = field(default_factory=dict)
 
 
 def find_unit(report: ReportInput, name: str) -> str:

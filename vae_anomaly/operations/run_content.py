@@ -98,7 +98,12 @@ def list_curve_steps(record: DetectorRecord) -> tuple[int, ...]:
 def make_tables(record: DetectorRecord) -> dict[str, Table]:
     """Return the tables of a run by name: data profile, health, calibration per asset."""
     return {
-        "data_profile": _make_table([asdict(profile) for profile in record.profiles]),
+        "data_profile": _make_table(
+            [
+                asdict(profile) | {"likelihood": record.likelihoods.get(profile.name, "")}
+                for profile in record.profiles
+            ]
+        ),
         "health": _make_table([asdict(check) for check in record.health]),
         "calibration": _make_table(
             [{"asset": asset} | asdict(one) for asset, one in record.calibrations.items()]

@@ -253,3 +253,8 @@ def test_suspected_sentinels_come_with_the_option_that_declares_them():
     (note,) = sensor_tables.note_sentinels(profiles)
     assert "-9999 looks like a sentinel, in level, speed." in note
     assert "--sentinel -9999" in note
+
+
+def test_likelihoods_are_counted_and_the_unusual_ones_named():
+    likelihoods = {"flow": "gaussian", "valve": "bernoulli", "level": "gaussian"}
+    assert sensor_tables.describe_likelihoods(likelihoods) == "2 gaussian, 1 bernoulli (valve)"

@@ -15,6 +15,7 @@ from vae_anomaly.detector.adaptation import (
     memory_steps,
     memory_us,
 )
+from vae_anomaly.model.channels import ChosenLikelihood
 from vae_anomaly.model.density import StepScores
 
 STEP_US = 1_000_000
@@ -173,3 +174,63 @@ def test_where_nothing_has_moved_the_scores_are_the_same_object():
     zeros = np.zeros((50, 1))
     scores = StepScores(zeros, zeros[:, 0], zeros, np.ones(50, dtype=int), zeros, zeros + 1)
     assert adapt(scores, zeros, make_track(50), modelled=(0,)) is scores
+
+
+def test_states_have_no_level_and_logs_move_in_their_own_unit():
+    likelihoods = (
+        ChosenLikelihood("bernoulli", levels=(0.0, 1.0)),
+        ChosenLikelihood("log_normal"),
+    )
+    values = np.column_stack([np.ones(100), np.full(100, 30.0)])
+    zeros, ones = np.zeros((100, 2)), np.ones((100, 2))
+    mean, sigma = np.tile([0.1, 3.0], (100, 1)), np.tile([0.3, 0.3], (100, 1))
+    scores = StepScores(ones, zeros[:, 0], ones, np.full(100, 2), mean, sigma)
+    adapted = adapt(scores, values, make_track(100), modelled=(0, 1), likelihoods=likelihoods)
+    for name in ("mean", "sigma", "energy", "contribution"):
+        same = getattr(adapted, name)[:, 0], getattr(scores, name)[:, 0]
+        np.testing.assert_array_equal(*same)
+    assert adapted.mean[99, 1] == pytest.approx(30.0, rel=0.01)
+    assert adapted.sigma[99, 1] / adapted.mean[99, 1] == pytest.approx(0.1)  # a share, as before
+    assert adapted.contribution[99, 1] < -100
+
+
+def move_plainly(values, scores, level, width):
+    """What `adapt` makes of Gaussian sensors, by the formula."""
+    residual = ((values - scores.mean) / scores.sigma - level) / width
+    energy = np.nan_to_num(0.5 * residual**2)
+    wider = np.where(np.isnan(values), 0.0, np.log(width))
+    return energy, scores.contribution + energy - scores.energy + wider
+
+
+@pytest.mark.parametrize("other", ["gaussian", "student_t", "laplace", "log_normal", "bernoulli"])
+def test_gaussian_sensors_move_alike_whatever_is_beside_them(other):
+    rng = np.random.default_rng(0)
+    values = np.column_stack([rng.normal(3.0, 4.0, 200), np.ones(200)])
+    values[::7] = np.nan
+    mean, sigma = np.tile([1.0, 0.6], (200, 1)), np.tile([2.0, 0.4], (200, 1))
+    energy = np.nan_to_num(0.5 * np.square((values - mean) / sigma))
+    scores = StepScores(energy + 1.0, np.zeros(200), energy, np.full(200, 2), mean, sigma)
+    likelihoods = (ChosenLikelihood(), ChosenLikelihood(other, levels=(0.0, 1.0)))
+    adapted = adapt(scores, values, make_track(200), modelled=(0, 1), likelihoods=likelihoods)
+    drift = find_drift(((values - mean) / sigma)[:, :1], make_track(200))
+    assert drift.width.max() > 1.1
+    energy, contribution = (
+        one[:, 0]
+        for one in move_plainly(
+            values, scores, *(np.column_stack([one, one]) for one in (drift.level, drift.width))
+        )
+    )
+    np.testing.assert_allclose(adapted.energy[:, 0], energy)
+    np.testing.assert_allclose(adapted.contribution[:, 0], contribution)
+    np.testing.assert_array_equal(adapted.sigma[:, 0], (drift.width * 2.0)[:, 0])
+
+
+@pytest.mark.parametrize("name", ["student_t", "laplace"])
+def test_the_spread_that_a_likelihood_expects_widens_nothing(name):
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(200, 1))
+    values, zeros = 2.0 * signs, np.zeros((200, 1))
+    scores = StepScores(zeros, zeros[:, 0], zeros, np.ones(200, dtype=int), zeros, zeros + 2.0)
+    adapted = adapt(
+        scores, values, make_track(200), modelled=(0,), likelihoods=(ChosenLikelihood(name),)
+    )
+    np.testing.assert_array_equal(adapted.sigma, scores.sigma)

@@ -203,11 +203,21 @@ def test_a_network_of_other_sensors_is_refused(folder):
     sensors = content["contract"]["sensors"]
     roles = content["roles"] | {
         "modelled": content["roles"]["modelled"][:-1],
+        "likelihoods": content["roles"]["likelihoods"][:-1],
         "empty": [len(sensors) - 1],
     }
     shift = content["shift_model"] | {"spread": content["shift_model"]["spread"][:-1]}
     change_record(folder, roles=roles, shift_model=shift)
     refused(folder, "its files do not fit together")
+
+
+def test_likelihoods_that_do_not_fit_are_refused(folder):
+    roles = json.loads((folder / "detector.json").read_text())["roles"]
+    chosen = roles["likelihoods"]
+    change_record(folder, roles=roles | {"likelihoods": chosen[:-1]})
+    refused(folder, "expected 5 likelihoods, got 4")
+    change_record(folder, roles=roles | {"likelihoods": [chosen[0] | {"name": "x"}, *chosen[1:]]})
+    refused(folder, "expected known likelihoods, got")
 
 
 # --- golden rows ---
