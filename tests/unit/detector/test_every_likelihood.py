@@ -1,5 +1,7 @@
 """A detector with a sensor of every likelihood finds a plain fault of each."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -104,3 +106,24 @@ def test_states_and_counts_alone_have_no_shift_model():
     detector = Detector.fit(table, config=config)
     assert detector.record.shift_model is None
     assert set(detector.score(table)["state"].to_pylist()) <= {"ok", "anomalous"}
+
+
+def test_a_score_with_drift_and_gaps_depends_on_its_window_alone(detector):
+    threshold = detector.record.config.threshold.model_copy(update={"adaptation_steps": 40})
+    config = detector.record.config.model_copy(update={"threshold": threshold})
+    quick = Detector(detector._density, replace(detector.record, config=config), pa.table({}))
+    values = make_mixed(700, seed=3)
+    values[250:] = values[250:] * 1.5
+    for i, name in enumerate(SENSORS):
+        if name in {"poisson", "bernoulli", "categorical"}:
+            values[250:, i] /= 1.5
+    values[np.random.default_rng(0).random(values.shape) < 0.1] = np.nan
+    table = make_table(values)
+    whole, without = quick.score(table), detector.score(table)
+    assert (whole["nll"].to_numpy() != without["nll"].to_numpy())[300:].any()
+    begin = 600 - quick.lookback_steps
+    assert quick.score(table.slice(begin)).slice(600 - begin).equals(whole.slice(600))
+    shares = np.array([list(row.values()) for row in whole["contribution"].to_pylist()])
+    total = shares.sum(axis=1) + whole["kl"].to_numpy()
+    np.testing.assert_allclose(total, whole["nll"].to_numpy(), rtol=0, atol=1e-6)
+    assert (shares[np.isnan(values)] == 0.0).all()
