@@ -39,7 +39,14 @@ class AveragingAdamW(keras.optimizers.AdamW):
 
     def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         """Update weights and averages from one batch's gradients."""
-        grads = list(grads)
+        variables = (
+            self._trainable_variables if trainable_variables is None else trainable_variables
+        )
+        # states and counts alone have no use for the sigma head, and TensorFlow then says None
+        grads = [
+            ops.zeros_like(variable.value) if grad is None else grad
+            for grad, variable in zip(grads, variables, strict=True)
+        ]
         finite = ops.all(ops.stack([ops.all(ops.isfinite(grad)) for grad in grads]))
         self.skipped.assign_add(1 - ops.cast(finite, "int32"))
         super().apply(
