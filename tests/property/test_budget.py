@@ -38,7 +38,10 @@ def ask(held: FloatArray, **asked: float | None) -> tuple[FloatArray, float]:
     score, _ = combine(held, nothing, [limits])
     settings = {"budget_per_week": None, "false_alarm_rate": RATE} | asked
     found = calibrate(
-        HeldOut("pump", times_of(held), score), rules=RULES, provisional=False, **settings
+        HeldOut("pump", times_of(held), score, np.zeros(len(held), dtype=bool)),
+        rules=RULES,
+        provisional=False,
+        **settings,
     )
     return score / held, found.threshold
 

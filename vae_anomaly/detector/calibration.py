@@ -179,8 +179,8 @@ def _calibrate_step_rate(held_out: HeldOut, rules: AlertRules, rate: float) -> C
 
     num = len(held_out.score)
     needed = math.ceil(1.0 / rate)
-    score = held_out.without_ruled().score
-    left = max(rate - float(np.mean(held_out.ruled)), min(rate, 1.0 / num))
+    score, by_rules = held_out.without_ruled().score, float(np.mean(held_out.ruled))
+    left = max(rate - by_rules, min(rate, 1.0 / num))
     quantile = float(np.quantile(score, 1.0 - left, method="median_unbiased"))
     threshold = max(quantile, LIMIT_SCORE)
     effective = effective_sample_size(held_out.score)
@@ -197,7 +197,9 @@ def _calibrate_step_rate(held_out: HeldOut, rules: AlertRules, rate: float) -> C
         num_steps=num,
         effective_steps=effective,
         duration_s=num * rules.period_s,
-        provisional=effective < max(MIN_EFFECTIVE_STEPS, 1.0 / rate) or num < needed,
+        provisional=effective < max(MIN_EFFECTIVE_STEPS, 1.0 / rate)
+        or num < needed
+        or by_rules > rate,
     )
 
 
@@ -216,8 +218,17 @@ def _calibrate_budget(
     allowed, rest = budget * weeks, held_out.without_ruled()
     # where rules use the budget up, one event is left: a higher threshold would undo no rule
     by_rules = _count_events(held_out, rules, float(held_out.score.max()))
+    if by_rules > allowed and not provisional:
+        raise CalibrationError(
+            f"Cannot set a threshold for asset '{held_out.asset}' at {budget:g} alert events a "
+            f"week: expected at most {allowed:.3g} events in the held-out readings, got "
+            f"{by_rules} from the rules alone. Loosen the rules in [detector.rules], take other "
+            "readings, or accept an unproven threshold with --provisional, provisional = true in the settings."
+        )
     left = max(allowed - by_rules, min(allowed, MIN_EXPECTED_EVENTS))
     threshold = max(_empirical_threshold(rest, rules, left), _tail_threshold(rest, rules, left))
+    if threshold <= 0.0:
+        threshold = LIMIT_SCORE  # rules flag every held-out step, and no score is left to go by
     num_events = _count_events(held_out, rules, threshold)
     low, high = _poisson_interval(num_events)
     return Calibration(
@@ -231,7 +242,7 @@ def _calibrate_budget(
         num_steps=num,
         effective_steps=effective,
         duration_s=duration_s,
-        provisional=duration_s < needed_s,
+        provisional=duration_s < needed_s or by_rules > allowed,
     )
 
 

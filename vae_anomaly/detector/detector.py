@@ -18,7 +18,14 @@ from vae_anomaly.detector.record import DetectorRecord
 from vae_anomaly.detector.scoring import RowScores, score_rows
 from vae_anomaly.detector.storage import Stored, make_golden, read_folder, write_folder
 from vae_anomaly.detector.table import make_score_table, read_traces
-from vae_anomaly.domain import AlertEvent, CheckedReadings, Contract, FloatArray, Reach
+from vae_anomaly.domain import (
+    MICROSECONDS_PER_S,
+    AlertEvent,
+    CheckedReadings,
+    Contract,
+    FloatArray,
+    Reach,
+)
 from vae_anomaly.model.density import Density
 from vae_anomaly.readings.check import check_readings
 from vae_anomaly.readings.source import RawSource
@@ -243,17 +250,23 @@ class Detector:
 
     @property
     def reach(self) -> Reach:
-        """How far around a step the readings lie that its score depends on, exactly."""
+        """How far around a step the readings lie that its score depends on, at most."""
         settings, period_s = self._record.config.threshold, self.contract.period_s
+        shift = smoothing.memory_steps(settings.shift_steps) if settings.shift_steps else 1
+        level_us = memory_us(settings.adaptation_steps, period_s=period_s)
+        if level_us:
+            # what a level is taken of looks back itself, over steps that may be wide apart
+            wide_us = self._record.config.readings.gap_steps * period_s * MICROSECONDS_PER_S
+            level_us += round((max(shift, self._density.window) - 1) * wide_us)
         return Reach(
             window_steps=max(
                 smoothing.memory_steps(settings.smoothing_steps) + self._density.window - 1,
-                smoothing.memory_steps(settings.shift_steps) if settings.shift_steps else 0,
+                shift,
                 self._record.rule_limits.memory_steps,
             )
             - 1,
             lookahead_steps=settings.latency_steps,
-            level_us=memory_us(settings.adaptation_steps, period_s=period_s),
+            level_us=level_us,
         )
 
     @classmethod

@@ -402,9 +402,7 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
         rule_limits=final.rule_limits,
         limits=limits,
         calibrations=calibrations,
-        fallback=min(
-            calibrations, key=lambda asset: calibrations[asset].threshold * limits[asset].energy
-        ),
+        fallback=min(calibrations, key=lambda asset: calibrations[asset].threshold),
         health=_judge(outcome, baseline),
         baseline={
             "pca_nll_nats": baseline.pca_nll,

@@ -84,8 +84,8 @@ def check_health(
             _find_pit_distance(fit),
             "",
             passed=True,
-            meaning="How far the probabilities of held-out readings under their expected "
-            "distribution are from uniform (0 is calibrated, 1 the worst).",
+            meaning="How far held-out readings are from normal about their mean and sigma: "
+            "distance of their probabilities from uniform (0 is calibrated, 1 the worst).",
         ),
         HealthCheck(
             "median_r_squared",

@@ -71,8 +71,8 @@ class DetectorRecord:
         rule_limits: Where the rules beside the density fire, per sensor.
         limits: Limits of both channels per asset; the score is in multiples of them.
         calibrations: Threshold per asset.
-        fallback: Asset whose limits and threshold serve those that were not calibrated: the one
-            that flags first, as a fault unseen costs more than an alarm too many.
+        fallback: Asset whose threshold serves those that were not calibrated: the lowest one, as
+            a fault unseen costs more than an alarm too many.
         health: Health figures.
         baseline: Held-out NLL of the VAE and of PCA, in nats per row.
         curves: Training curves.
@@ -103,8 +103,14 @@ class DetectorRecord:
         return self.calibrations.get(asset, self.calibrations[self.fallback])
 
     def limits_of(self, asset: str) -> ChannelLimits:
-        """Return the limits of an asset, or the fallback's for an unknown one."""
-        return self.limits.get(asset, self.limits[self.fallback])
+        """Return the limits of an asset, or the lowest of each channel for an unknown one."""
+        known = self.limits.get(asset)
+        if known is not None:
+            return known
+        limits = self.limits.values()
+        return ChannelLimits(
+            energy=min(one.energy for one in limits), shift=min(one.shift for one in limits)
+        )
 
     @property
     def likelihoods(self) -> dict[str, str]:
@@ -162,6 +168,8 @@ def _check_consistent(record: DetectorRecord) -> None:
         raise ValueError(f"expected a calibration of fallback '{record.fallback}', got none")
     if record.limits.keys() != record.calibrations.keys():
         raise ValueError("expected limits for each calibrated asset, got others")
+    if not all(0.0 < one.energy < math.inf and one.shift > 0.0 for one in record.limits.values()):
+        raise ValueError("expected limits above 0, got others")
     num_sensors, roles = len(record.contract.sensors), record.roles
     rules = record.rule_limits
     if {len(x) for x in (rules.flat_steps, rules.low, rules.high, rules.change)} != {num_sensors}:

@@ -321,11 +321,9 @@ def _find_residual(values: FloatArray, affine: Affine, linear: _Linear) -> Float
 
 
 def _reconstruct(centred: FloatArray, linear: _Linear, chunk: int) -> FloatArray:
-    """Project the rows of a chunk, filled up: a product of another shape is rounded otherwise."""
-    padded = centred
-    if len(centred) < chunk:
-        padded = np.zeros((chunk, centred.shape[1]))
-        padded[: len(centred)] = centred
+    """Project the rows of a chunk: products of another shape or order are rounded otherwise."""
+    padded = np.zeros((chunk, centred.shape[1]))
+    padded[: len(centred)] = centred
     product: FloatArray = padded @ linear.encode @ linear.decode
     return product[: len(centred)]
 

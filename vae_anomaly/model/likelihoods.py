@@ -279,7 +279,7 @@ def _log_normal_parameters(mean: FloatArray, sigma: FloatArray, _: Step) -> Pair
 
 def _log_normal_moments(location: FloatArray, sigma: FloatArray, _: Step) -> Pair:
     variance = np.minimum(np.square(sigma), 50.0)  # beyond it the mean says nothing
-    mean = np.exp(np.minimum(location + 0.5 * variance, 300.0))
+    mean = np.exp(np.clip(location + 0.5 * variance, -300.0, 300.0))
     return mean, mean * np.sqrt(np.expm1(variance))
 
 

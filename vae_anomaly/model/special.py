@@ -37,7 +37,9 @@ def log_mass(ops: Any, distance: Any, half_step: Any) -> Any:
     far = log_upper_tail(ops, distance + half_step)
     inside = ops.log1p(-(ops.exp(near) + ops.exp(far)))
     # what is not chosen must be finite too, or its gradient would be NaN
-    apart = ops.where(holds_zero, near * 0.0 - 1.0, far - near)
+    # and far out, where both tails are one number, the bound of their ratio tells them apart
+    ratio = ops.minimum(far - near, -2.0 * distance * half_step)
+    apart = ops.where(holds_zero, near * 0.0 - 1.0, ratio)
     return ops.where(holds_zero, inside, near + ops.log1p(-ops.exp(apart)))
 
 

@@ -144,7 +144,7 @@ def test_what_rules_flag_uses_up_the_budget():
 def test_rules_beyond_the_budget_leave_the_threshold_above_the_scores_but_not_endless():
     score = ar1(2 * STEPS_PER_WEEK, 0.9)
     ruled = np.arange(len(score)) % 200 < 10
-    found = at(score, budget=1.0, ruled=ruled)
+    found = at(score, budget=1.0, ruled=ruled, provisional=True)
     assert found.expected_rate > 1.0
     assert np.quantile(score, 0.99) < found.threshold < 10 * score.max()
 
@@ -217,3 +217,34 @@ def test_without_any_held_out_step_there_is_no_threshold_at_all(budget, provisio
 def test_enough_steps_are_not_refused_early():
     require_held_out("a", 100, period_s=60.0, budget_per_week=None, rate=0.01)
     require_held_out("a", STEPS_PER_WEEK, period_s=60.0, budget_per_week=1.0, rate=0.01)
+
+
+def test_a_budget_that_the_rules_alone_use_up_is_refused_or_provisional():
+    score = np.random.default_rng(0).random(4 * 10_080)
+    ruled = np.arange(len(score)) % 500 < 5
+    held = HeldOut("pump", np.arange(len(score)) * 60_000_000, score, ruled)
+    asked = {"rules": RULES, "budget_per_week": 2.0, "false_alarm_rate": 0.01}
+    with pytest.raises(
+        CalibrationError, match=r"expected at most 8 events .* got 81 from the rul"
+    ):
+        calibrate(held, provisional=False, **asked)
+    assert calibrate(held, provisional=True, **asked).provisional
+
+
+def test_a_share_that_the_rules_alone_use_up_is_provisional():
+    score = np.random.default_rng(0).random(40_000)
+    held = HeldOut("pump", np.arange(40_000) * 60_000_000, score, np.arange(40_000) % 50 == 0)
+    found = calibrate(
+        held, rules=RULES, budget_per_week=None, false_alarm_rate=0.01, provisional=False
+    )
+    assert found.provisional
+    assert found.expected_rate >= 0.02
+
+
+def test_a_held_out_part_of_nothing_but_breaches_leaves_a_threshold_above_nothing():
+    score = np.ones(20_000)
+    held = HeldOut("pump", np.arange(20_000) * 60_000_000, score, np.ones(20_000, dtype=bool))
+    found = calibrate(
+        held, rules=RULES, budget_per_week=1.0, false_alarm_rate=0.01, provisional=True
+    )
+    assert found.threshold > 0

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vae_anomaly.detector.channels import MIN_ENERGY, ChannelLimits, combine, set_limits
+from vae_anomaly.detector.channels import (
+    MAX_MARGIN,
+    MIN_ENERGY,
+    ChannelLimits,
+    combine,
+    set_limits,
+)
 
 NONE = np.zeros(1000)
 
@@ -65,3 +71,11 @@ def test_the_share_that_exceeds_the_limits_is_the_share_asked_for():
 
 def test_energies_of_nothing_have_a_limit_above_nothing():
     assert set_limits(NONE, NONE, false_alarm_rate=0.01).energy >= MIN_ENERGY
+
+
+def test_a_part_whose_noise_changes_once_does_not_switch_the_energy_off():
+    random = np.random.default_rng(4)
+    energy = np.exp(0.2 * random.normal(size=300))
+    energy[-100:] *= 16.0
+    limit = set_limits(energy, np.zeros(300), false_alarm_rate=0.01).energy
+    assert limit <= MAX_MARGIN * np.quantile(energy, 0.999)

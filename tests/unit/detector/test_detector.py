@@ -104,7 +104,7 @@ def test_a_detector_of_windows_survives_its_folder(fleet_detector, tmp_path):
 def test_a_score_depends_on_its_lookback_and_its_lookahead_and_no_more(fleet_detector):
     back, ahead = fleet_detector.lookback_steps, fleet_detector.lookahead_steps
     assert (back, ahead) == (memory_steps(2) + (20 + 1) + 3 - 2, 4)
-    assert fleet_detector.reach == Reach(memory_steps(2) + 3 - 2, 4, 21 * STEP_US)
+    assert fleet_detector.reach == Reach(memory_steps(2) + 3 - 2, 4, (21 + 5 * 5) * STEP_US)
     table = make_asset("pump-1", 120, seed=7)
     whole = fleet_detector.score(table)
     part = fleet_detector.score(table.slice(70 - back, back + 20 + ahead))
