@@ -223,7 +223,8 @@ def _calibrate_budget(
             f"Cannot set a threshold for asset '{held_out.asset}' at {budget:g} alert events a "
             f"week: expected at most {allowed:.3g} events in the held-out readings, got "
             f"{by_rules} from the rules alone. Loosen the rules in [detector.rules], take other "
-            "readings, or accept an unproven threshold with --provisional, provisional = true in the settings."
+            "readings, or accept an unproven threshold with --provisional, provisional = true in "
+            "the settings."
         )
     left = max(allowed - by_rules, min(allowed, MIN_EXPECTED_EVENTS))
     threshold = max(_empirical_threshold(rest, rules, left), _tail_threshold(rest, rules, left))
