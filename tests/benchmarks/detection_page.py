@@ -26,6 +26,12 @@ HEADLINES = {
 }
 """The figure of each suite that others publish."""
 
+HIDDEN = ("FDR of", "provisional", "realised, provisional")
+"""Figures that tables leave out, or show in the column of another."""
+
+PROVISIONAL = "*"
+"""Behind a realised share whose limit its method calls provisional."""
+
 MAX_SPREAD_SHOWN = 0.0005
 """A spread that rounds to nothing is left out."""
 
@@ -33,11 +39,14 @@ Summaries = dict[tuple[str, str, str], dict[str, Any]]
 
 
 def read_results(files: list[str]) -> Summaries:
-    """Read the summaries of all files, later ones first where they say the same."""
+    """Read the summaries of all files; where two say the same, the later file counts."""
     found: Summaries = {}
     for file in files:
         for item in json.loads(Path(file).read_text(encoding="utf-8"))["summaries"]:
-            found[item["suite"], item["method"], item["figure"]] = item
+            suite, method, figure = item["suite"], item["method"], item["figure"]
+            found[suite, method, figure] = item
+            shown = figure.replace("realised, provisional", "realised")
+            found.setdefault((suite, method, shown), item)
     return found
 
 
@@ -47,7 +56,7 @@ def print_tables(found: Summaries) -> None:
         figures = [
             name
             for name in dict.fromkeys(key[2] for key in found if key[0] == suite.name)
-            if not name.startswith("FDR of")
+            if not name.startswith(HIDDEN)
         ]
         if not figures:
             continue
@@ -89,7 +98,8 @@ def _cell(item: dict[str, Any] | None) -> str:
     if item is None:
         return ""
     spread = f" ± {item['spread']:.3f}" if item["spread"] >= MAX_SPREAD_SHOWN else ""
-    return f"{item['mean']:.3f}{spread}"
+    mark = PROVISIONAL if item["figure"].startswith("realised, provisional") else ""
+    return f"{item['mean']:.3f}{mark}{spread}"
 
 
 def main() -> None:
@@ -97,7 +107,8 @@ def main() -> None:
     found = read_results(sys.argv[1:])
     kept = [
         {key: item[key] for key in ("suite", "method", "figure", "values", "mean", "spread")}
-        for _, item in sorted(found.items())
+        for key, item in sorted(found.items())
+        if key[2] == item["figure"]
     ]
     (ROOT / "science" / "benchmarks.json").write_text(json.dumps(kept, indent=1) + "\n")
     draw(found, ROOT / "images" / "benchmarks.png")

@@ -181,6 +181,7 @@ def _select(scores: pa.Table, sensors: tuple[str, ...]) -> pa.Table:
             ASSET: scores[ASSET],
             TIMESTAMP: scores[TIMESTAMP],
             "score": scores["score"],
+            "reason": scores["reason"].cast(pa.string()),
             "contribution": pa.StructArray.from_arrays(shares, names=list(sensors)),
         }
     )

@@ -113,6 +113,18 @@ def test_a_score_depends_on_its_lookback_and_its_lookahead_and_no_more(fleet_det
     assert not one_more.slice(back + 20).equals(whole.slice(90, ahead + 1))  # the last ones waited
 
 
+@pytest.mark.parametrize("at", range(120, 190, 7))
+def test_the_reach_goes_far_enough_where_steps_are_wide_apart(fleet_detector, at):
+    table, reach = make_asset("pump-1", 200, seed=7), fleet_detector.reach
+    apart = np.repeat([3, 1], [100, 100])  # minutes; five are a gap
+    times = table["timestamp"][0].value + np.cumsum(apart) * STEP_US
+    table = set_column(table, "timestamp", pa.array(times).cast(pa.timestamp("us", "UTC")))
+    first = int(np.searchsorted(times, times[at - reach.window_steps] - reach.level_us))
+    assert first > 0
+    part, whole = fleet_detector.score(table.slice(first)), fleet_detector.score(table)
+    assert part.slice(at - first).equals(whole.slice(at))
+
+
 def test_windows_do_not_cross_a_gap(fleet_detector):
     table = make_asset("pump-1", 20, seed=7)
     times = table["timestamp"].cast("int64").to_numpy().copy()
