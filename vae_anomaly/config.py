@@ -335,7 +335,8 @@ def make_config(kind: type[SettingsT], content: dict[str, Any], *, origin: str) 
             + (_suggest(str(item["loc"][-1]), kind) if item["type"] == UNKNOWN else item["msg"])
             for item in error.errors()
         )
-        raise ConfigError(f"Cannot use the settings of '{origin}': {lines}.") from error
+        end = "" if lines.endswith("?") else "."
+        raise ConfigError(f"Cannot use the settings of '{origin}': {lines}{end}") from error
 
 
 def _suggest(name: str, kind: type[BaseModel]) -> str:

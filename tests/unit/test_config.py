@@ -137,7 +137,7 @@ def test_a_folder_is_no_settings_file(tmp_path):
     [
         (
             "[detector.model]\nhiden = 3",
-            "'detector.model.hiden': no such setting; did you mean 'detector.model.hidden'?.",
+            "'detector.model.hiden': no such setting; did you mean 'detector.model.hidden'?",
         ),
         (
             "sentinel = 3",

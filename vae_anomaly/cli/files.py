@@ -163,7 +163,11 @@ def score(
         "states": _count_states(scores),
         "reasons": _count_reasons(scores),
         "events": [_describe_event(event) for event in examination.events],
-        "notes": (*examination.checked.notes, *_note_new_assets(loaded, scores)),
+        "notes": (
+            *examination.checked.notes,
+            *_note_new_assets(loaded, scores),
+            *_note_doubts(loaded),
+        ),
     }
     if json:
         print_json(result)
@@ -272,6 +276,24 @@ def _print_fit(detector: Detector, out: Path) -> None:
     tables.print_health(record.health)
     print_notes(sensor_tables.note_sentinels(record.profiles))
     print_lines("", f"Detector saved to {out}")
+
+
+def _note_doubts(detector: Detector) -> tuple[str, ...]:
+    """Note what its own fit says against a detector."""
+    record = detector.record
+    failed = [check.name.replace("_", " ") for check in record.health if not check.passed]
+    notes = []
+    if failed:
+        notes.append(
+            f"the detector failed its health checks ({', '.join(failed)}): fit it on readings "
+            "more like these, or see docs/how-to/read-the-report.md"
+        )
+    if any(one.provisional for one in record.calibrations.values()):
+        notes.append(
+            "the threshold is provisional: the readings of the fit were too few to carry the rate "
+            "that was asked for"
+        )
+    return tuple(notes)
 
 
 def _note_new_assets(detector: Detector, scores: pa.Table) -> tuple[str, ...]:

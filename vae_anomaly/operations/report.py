@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 _TEMPLATE = "report.html.j2"
 _MAX_CALIBRATIONS = 200
 
+MODELS = {"vae_nll_nats": "VAE", "pca_nll_nats": "PCA"}
+"""What is compared, by its key in the record."""
+
 
 def make_report(report: ReportInput) -> str:
     """Make the report page.
@@ -70,7 +73,14 @@ def make_report(report: ReportInput) -> str:
         reasons=count_reasons(report.scores),
         calibrations=sorted(report.calibrations.items())[:_MAX_CALIBRATIONS],
         is_provisional=any(item.provisional for item in report.calibrations.values()),
-        baseline=sorted(report.baseline.items(), key=lambda item: (math.isnan(item[1]), item[1])),
+        baseline=sorted(
+            (
+                (name, report.baseline[key])
+                for key, name in MODELS.items()
+                if key in report.baseline
+            ),
+            key=lambda item: (math.isnan(item[1]), item[1]),
+        ),
         style=_read_part("report.css"),
         scripts=scripts,
         policy=_make_policy(scripts),

@@ -183,9 +183,9 @@ def _strip_axis(num_strips: int) -> Figure:
 
 def _score_axis(drawn: FloatArray, centre: float, spread: float) -> Figure:
     limits = plot.find_limits(drawn)
-    axis = plot.make_value_axis(limits) | {"title": {"text": "score (nats)"}}
+    axis = plot.make_value_axis(limits) | {"title": {"text": "score"}}
     if spread > 0 and limits is not None:
-        axis["title"] = {"text": "score (nats), stretched"}
+        axis["title"] = {"text": "score, stretched"}
         axis |= make_stretched_ticks(limits, centre, spread)
     return axis
 

@@ -84,7 +84,7 @@ def test_a_towering_peak_stretches_the_axis(report):
     score[77] = 3e9
     figure = make_score_figure(replace(assets[0], score=score), (), period_s=PERIOD_S)
     axis = figure["layout"]["yaxis"]
-    assert axis["title"]["text"] == "score (nats), stretched"
+    assert axis["title"]["text"] == "score, stretched"
     assert axis["range"][1] < 30
     assert np.nanmax(unpack(figure["data"][1]["customdata"])) == pytest.approx(3e9)
 
