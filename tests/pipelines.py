@@ -35,7 +35,11 @@ merge_steps = 10
 THRESHOLD = """
 [detector.threshold]
 smoothing_steps = 5
+shift_steps = 5
 adaptation_steps = 40
+
+[detector.rules]
+flat_lines = false
 """
 
 

@@ -177,7 +177,8 @@ def _first_flag_at_or_after(flagged: BoolArray, positions: IntArray) -> IntArray
 def _blame(
     excess: FloatArray, sensors: tuple[str, ...], *, count: int
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    mean = np.maximum(np.nan_to_num(excess).mean(axis=0), 0.0)
+    # one order in memory is one order of summation, however the scores were read
+    mean = np.maximum(np.ascontiguousarray(np.nan_to_num(excess)).mean(axis=0), 0.0)
     total = float(mean.sum())
     if total <= 0:
         return (), ()
