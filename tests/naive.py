@@ -169,9 +169,10 @@ def smooth(
     normal_level: float,
     latency_steps: int = 0,
 ) -> list[float]:
-    """Exponential weights over three spans; steps outside the segment or without energy count
-    as normal. With a latency, the same weights average it over the next steps of the segment."""
-    num_weights = 1 if span == 1 else 3 * span
+    """Exponential weights over three spans, rounded up to a power of two; steps outside the
+    segment or without energy count as normal. With a latency, the same weights average it over
+    the next steps of the segment."""
+    num_weights = 1 if span == 1 else 2 ** math.ceil(math.log2(3 * span))
     weights = [(1 - 2 / (span + 1)) ** lag for lag in range(num_weights)]
     smoothed = []
     for step in range(len(energy)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from vae_anomaly.detector.adaptation import memory_steps, memory_us
 from vae_anomaly.detector.alerts import make_alert_events
 from vae_anomaly.detector.fitting import FittedDetector, fit_detector, make_alert_rules
 from vae_anomaly.detector.record import DetectorRecord
-from vae_anomaly.detector.scoring import RowScores, score_rows
+from vae_anomaly.detector.scoring import Expected, RowScores, score_rows
 from vae_anomaly.detector.storage import Stored, make_golden, read_folder, write_folder
 from vae_anomaly.detector.table import make_score_table, read_traces
 from vae_anomaly.domain import (
@@ -179,13 +179,14 @@ class Detector:
         Returns:
             Scores, expectations and alert events.
         """
-        checked, rows = self._score(readings)
+        checked, rows = self._score(readings, with_expected=True)
+        expected = cast("Expected", rows.expected)  # as it was asked for
         scores = make_score_table(checked, rows)
         return Examination(
             checked=checked,
             scores=scores,
-            mean=rows.mean,
-            sigma=rows.sigma,
+            mean=expected.mean,
+            sigma=expected.sigma,
             events=self.find_events(scores, model_name=model_name),
         )
 
@@ -283,7 +284,10 @@ class Detector:
         draft = cls(fitted.density, fitted.record, None)
         return cls(fitted.density, fitted.record, make_golden(source, draft.score))
 
-    def _score(self, readings: RawSource) -> tuple[CheckedReadings, RowScores]:
+    def _score(
+        self, readings: RawSource, *, with_expected: bool = False
+    ) -> tuple[CheckedReadings, RowScores]:
         config = self._record.config.readings
         checked = check_readings(readings, config=config, contract=self.contract, purpose="score")
-        return checked, score_rows(checked, self._density, self._record)
+        rows = score_rows(checked, self._density, self._record, with_expected=with_expected)
+        return checked, rows

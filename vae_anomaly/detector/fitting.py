@@ -21,6 +21,7 @@ from vae_anomaly.detector.record import FORMAT, DetectorRecord, TrainingFacts
 from vae_anomaly.detector.rules import RuleLimits, set_rule_limits
 from vae_anomaly.detector.scoring import (
     ScoredSteps,
+    Scorer,
     find_normal_level,
     score_steps,
     smooth_channels,
@@ -365,9 +366,8 @@ def _score_held_out(
     """Score held-out steps as they are scored in use: after the steps that came before them."""
     checked, mine = held_part.checked, held_part.steps
     steps = _order(checked, checked.usable, config)
-    scored = score_steps(
-        checked, steps, density, fit.shift_model, fit.rule_limits, settings=config.threshold
-    )
+    scorer = Scorer(density, fit.shift_model, fit.rule_limits, config.threshold)
+    scored = score_steps(checked, steps, scorer)
     return scored.take(mine, np.isin(steps.rows, mine.rows))
 
 
@@ -394,7 +394,7 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
         roles=final.fitted.density.roles,
         normal_level=normal_level,
         normal_contribution=tuple(
-            np.mean(held.scores.contribution[scorable], axis=0).tolist()
+            np.mean(held.contribution[scorable], axis=0).tolist()
             if scorable.any()
             else [0.0] * len(final.profiles)
         ),

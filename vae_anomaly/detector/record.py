@@ -22,7 +22,7 @@ from vae_anomaly.errors import DetectorError
 from vae_anomaly.model.density import SensorRoles
 from vae_anomaly.model.likelihoods import ALL_LIKELIHOODS
 
-FORMAT = 4
+FORMAT = 5
 """Version of the saved form; raised when an older reader could misread it."""
 
 

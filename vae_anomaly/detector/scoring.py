@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from vae_anomaly.detector.channels import combine
 from vae_anomaly.detector.record import DetectorRecord
 from vae_anomaly.detector.rules import RULE_EXCESS, RuleLimits, RuleSteps, find_breaches
 from vae_anomaly.detector.shift import AssetSteps, ShiftModel, find_shifts
-from vae_anomaly.detector.smoothing import average_ahead, smooth
+from vae_anomaly.detector.smoothing import average_ahead, memory_steps, smooth
+from vae_anomaly.detector.spans import Span, run_side_by_side, split_into_spans
 from vae_anomaly.domain import (
     PROBLEMS,
     STATES,
@@ -44,12 +46,28 @@ REASONS = (*PROBLEMS, TOO_FEW_SENSORS, NOT_FINITE)
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What was expected of each sensor.
+
+    Attributes:
+        mean: Expected values, raw units, NaN where there is none. Shape `(steps, sensors)`, or
+            `(rows, sensors)`.
+        sigma: Their standard deviations. Same shape.
+    """
+
+    mean: FloatArray
+    sigma: FloatArray
+
+
+@dataclass(frozen=True)
 class ScoredSteps:
     """Scored steps before a threshold.
 
     Attributes:
         steps: The steps.
-        scores: What the density says of them.
+        contribution: Nats per sensor, raw units, 0 where missing. Shape `(steps, sensors)`.
+        kl: Nats per step. Shape `(steps,)`.
+        nll: Nats per step, contributions and KL added up. Shape `(steps,)`.
         energy: log p(mode) - log p(x), for a Gaussian half the squared standardised residual,
             summed over the sensors and scaled up for missing ones; NaN where unscorable.
             Shape `(steps,)`.
@@ -57,21 +75,27 @@ class ScoredSteps:
         shift_sensor: Which sensor that is, by its position in the contract. Shape `(steps,)`.
         reason: "" or why a step is unscorable. Shape `(steps,)`.
         breach: "" or which rule fires for which sensor. Shape `(steps,)`.
+        expected: What was expected, where that was asked for.
     """
 
     steps: Steps
-    scores: StepScores
+    contribution: FloatArray
+    kl: FloatArray
+    nll: FloatArray
     energy: FloatArray
     shift: FloatArray
     shift_sensor: IntArray
     reason: Texts
     breach: Texts
+    expected: Expected | None = None
 
     def take(self, steps: Steps, chosen: BoolArray) -> ScoredSteps:
-        """Return some of the steps."""
+        """Return some of the steps, without what was expected."""
         return ScoredSteps(
             steps,
-            self.scores.take(chosen),
+            self.contribution[chosen],
+            self.kl[chosen],
+            self.nll[chosen],
             self.energy[chosen],
             self.shift[chosen],
             self.shift_sensor[chosen],
@@ -93,8 +117,7 @@ class RowScores:
             "". Shape `(rows,)`.
         kl: Nats. Shape `(rows,)`.
         contribution: Nats per sensor. Shape `(rows, sensors)`.
-        mean: Expected values, raw units. Shape `(rows, sensors)`.
-        sigma: Their standard deviations, raw units. Shape `(rows, sensors)`.
+        expected: What was expected, where that was asked for.
     """
 
     nll: FloatArray
@@ -104,33 +127,41 @@ class RowScores:
     reason: Texts
     kl: FloatArray
     contribution: FloatArray
-    mean: FloatArray
-    sigma: FloatArray
+    expected: Expected | None
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What scores steps.
+
+    Attributes:
+        density: The fitted density.
+        shift_model: What a shifted sensor is, or None to look for none.
+        rule_limits: Where the rules beside the density fire.
+        settings: How slowly a level may drift, and which share of its sensors a step needs.
+    """
+
+    density: Density
+    shift_model: ShiftModel | None
+    rule_limits: RuleLimits
+    settings: ThresholdConfig
 
 
 def score_steps(
-    checked: CheckedReadings,
-    steps: Steps,
-    density: Density,
-    shift_model: ShiftModel | None,
-    rule_limits: RuleLimits,
-    *,
-    settings: ThresholdConfig,
+    checked: CheckedReadings, steps: Steps, scorer: Scorer, *, with_expected: bool = False
 ) -> ScoredSteps:
     """Score ordered steps.
 
     Args:
         checked: The readings.
         steps: Their usable rows in order of asset and time.
-        density: The fitted density.
-        shift_model: What a shifted sensor is, or None to look for none.
-        rule_limits: Where the rules beside the density fire.
-        settings: How slowly a level may drift, and which share of its sensors a step needs.
+        scorer: What scores them.
+        with_expected: Whether to keep what was expected of each sensor.
 
     Returns:
         What both channels and the rules say of each step.
     """
-    readings = checked.readings
+    readings, settings = checked.readings, scorer.settings
     values = take_rows(readings.values, steps.rows)
     track = Track(
         take_rows(readings.timestamps, steps.rows),
@@ -138,27 +169,73 @@ def score_steps(
         checked.contract.period_s,
         settings.adaptation_steps,
     )
-    scores = density.score(values, steps.segment_start)
-    roles = density.roles
-    scores = adapt(scores, values, track, modelled=roles.modelled, likelihoods=roles.likelihoods)
-    num_scored, min_observed_share = density.num_scored, settings.min_observed_share
-    enough = scores.num_observed >= max(min_observed_share * num_scored, 1)
-    energy = scores.energy.sum(axis=1) * (num_scored / np.maximum(scores.num_observed, 1))
-    finite = np.isfinite(energy) & np.isfinite(scores.nll)
-    codes = np.zeros(steps.num_steps, dtype=np.int8)
-    codes[~finite] = REASONS.index(NOT_FINITE)
-    codes[~enough] = REASONS.index(TOO_FEW_SENSORS)
-    energy[codes != 0] = np.nan
-    shift, shift_sensor = np.zeros(steps.num_steps), np.zeros(steps.num_steps, dtype=np.int64)
-    if shift_model is not None:
-        dense = roles.take_dense(values)
-        mine = AssetSteps(dense, steps.segment_start, track, readings.asset_names)
-        shifts = find_shifts(shift_model, mine)
-        shift, shift_sensor = shifts.nats, np.array(roles.dense)[shifts.channel]
+    shift_steps = memory_steps(settings.shift_steps) if scorer.shift_model else 1
+    lookback = max(scorer.density.window, shift_steps) - 1
+    spans = split_into_spans(track, lookback, num_sensors=values.shape[1])
+    shape = (max((span.num_read for span in spans), default=0), values.shape[1])
+    out = _make_room(steps, values.shape[1], with_expected=with_expected)
+    rooms = threading.local()
+
+    def score(span: Span) -> None:
+        if not hasattr(rooms, "mine"):
+            rooms.mine = StepScores.empty(shape)
+        near = slice(span.first, span.stop)
+        start = np.maximum(steps.segment_start[near] - span.first, 0)
+        mine = AssetSteps(values[near], start, track.take(near), readings.asset_names)
+        _score_span(span, mine, scorer, room=rooms.mine, out=out)
+
+    run_side_by_side(score, spans)
     ruled = RuleSteps(values, steps.segment_start, track.timestamps, track.period_s)
-    breach = find_breaches(ruled, rule_limits, checked.contract)
-    reason = Texts(codes, REASONS)
-    return ScoredSteps(steps, scores, energy, shift, shift_sensor, reason, breach)
+    return replace(out, breach=find_breaches(ruled, scorer.rule_limits, checked.contract))
+
+
+def _make_room(steps: Steps, num_sensors: int, *, with_expected: bool) -> ScoredSteps:
+    """Make room for the scores of all steps; each sensor's numbers lie together."""
+    num_steps = steps.num_steps
+
+    def make_wide() -> FloatArray:
+        return np.empty((num_steps, num_sensors), order="F")
+
+    return ScoredSteps(
+        steps,
+        contribution=make_wide(),
+        kl=np.empty(num_steps),
+        nll=np.empty(num_steps),
+        energy=np.empty(num_steps),
+        shift=np.zeros(num_steps),
+        shift_sensor=np.zeros(num_steps, dtype=np.int64),
+        reason=Texts(np.zeros(num_steps, dtype=np.int8), REASONS),
+        breach=Texts(np.zeros(num_steps, dtype=np.int8), REASONS),
+        expected=Expected(make_wide(), make_wide()) if with_expected else None,
+    )
+
+
+def _score_span(
+    span: Span, near: AssetSteps, scorer: Scorer, *, room: StepScores, out: ScoredSteps
+) -> None:
+    """Score the steps of a span, given with those before it, and write into their place."""
+    density, settings, roles = scorer.density, scorer.settings, scorer.density.roles
+    scores = density.score(near.values, near.segment_start, room=room)
+    adapt(scores, near.values, near.track, modelled=roles.modelled, likelihoods=roles.likelihoods)
+    here, there = slice(span.start - span.first, None), slice(span.start, span.stop)
+    if scorer.shift_model is not None:
+        dense = replace(near, values=roles.take_dense(near.values))
+        shifts = find_shifts(scorer.shift_model, dense)
+        out.shift[there] = shifts.nats[here]
+        out.shift_sensor[there] = np.array(roles.dense)[shifts.channel[here]]
+    scores = scores.take(here)
+    num_scored = density.num_scored
+    enough = scores.num_observed >= max(settings.min_observed_share * num_scored, 1)
+    energy = scores.energy.sum(axis=1) * (num_scored / np.maximum(scores.num_observed, 1))
+    nll = scores.nll
+    reason = out.reason.codes[there]
+    reason[~(np.isfinite(energy) & np.isfinite(nll))] = REASONS.index(NOT_FINITE)
+    reason[~enough] = REASONS.index(TOO_FEW_SENSORS)
+    energy[reason != 0] = np.nan
+    out.contribution[there] = scores.contribution
+    out.kl[there], out.nll[there], out.energy[there] = scores.kl, nll, energy
+    if out.expected is not None:
+        out.expected.mean[there], out.expected.sigma[there] = scores.mean, scores.sigma
 
 
 def smooth_channels(
@@ -189,13 +266,20 @@ def find_normal_level(energy: FloatArray) -> float:
     return float(np.median(energy[scorable])) if scorable.any() else 0.0
 
 
-def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecord) -> RowScores:
+def score_rows(
+    checked: CheckedReadings,
+    density: Density,
+    record: DetectorRecord,
+    *,
+    with_expected: bool = False,
+) -> RowScores:
     """Score every row of checked readings.
 
     Args:
         checked: The readings, with a problem or none per row.
         density: The fitted density.
         record: Settings, limits and thresholds.
+        with_expected: Whether to keep what was expected of each sensor.
 
     Returns:
         One entry per row: `ok + anomalous + unscorable = rows`, always.
@@ -211,14 +295,8 @@ def score_rows(checked: CheckedReadings, density: Density, record: DetectorRecor
         gap_steps=record.config.readings.gap_steps,
     )
     _require_period(steps, record)
-    scored = score_steps(
-        checked,
-        steps,
-        density,
-        record.shift_model,
-        record.rule_limits,
-        settings=record.config.threshold,
-    )
+    scorer = Scorer(density, record.shift_model, record.rule_limits, record.config.threshold)
+    scored = score_steps(checked, steps, scorer, with_expected=with_expected)
     energy, shift = smooth_channels(
         scored, settings=record.config.threshold, normal_level=record.normal_level
     )
@@ -277,7 +355,7 @@ def _spread(
         out[chosen] = values[at[chosen]]
         return out
 
-    row_score, row_threshold = pick(score), pick(threshold)
+    row_score, row_threshold, expected = pick(score), pick(threshold), scored.expected
     scorable = ~np.isnan(row_score)
     reason = problems.codes.astype(np.int32)
     reason[known] = step_reason.codes[at[known]]
@@ -286,15 +364,14 @@ def _spread(
     state[scorable] = STATES.index(State.OK.value)
     state[scorable & (row_score > row_threshold)] = STATES.index(State.ANOMALOUS.value)
     return RowScores(
-        nll=pick(scored.scores.nll, scorable),
+        nll=pick(scored.nll, scorable),
         score=row_score,
         threshold=row_threshold,
         state=Texts(state, STATES),
         reason=Texts(reason, step_reason.names),
-        kl=pick(scored.scores.kl, scorable),
-        contribution=pick(scored.scores.contribution, scorable),
-        mean=pick(scored.scores.mean),
-        sigma=pick(scored.scores.sigma),
+        kl=pick(scored.kl, scorable),
+        contribution=pick(scored.contribution, scorable),
+        expected=expected and Expected(pick(expected.mean), pick(expected.sigma)),
     )
 
 

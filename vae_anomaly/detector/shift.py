@@ -22,10 +22,10 @@ from functools import cached_property
 import numpy as np
 
 from vae_anomaly.detector.adaptation import MAX_RESIDUAL, Track, find_drift
-from vae_anomaly.detector.smoothing import average_back, memory_steps
+from vae_anomaly.detector.smoothing import average_back
 from vae_anomaly.domain import FloatArray, IntArray
 from vae_anomaly.model.affine import Affine, fit_affine
-from vae_anomaly.model.engine import chunk_rows, run_chunks
+from vae_anomaly.model.engine import chunk_rows
 from vae_anomaly.model.ppca import fit_ppca
 
 STEPS_PER_SPAN = 2.0
@@ -44,12 +44,10 @@ predicted better than that is predicted so in training only."""
 FILL_ROUNDS = 4
 """Rounds of linear reconstruction that fill missing entries."""
 
-ROWS_PER_CHUNK = 1 << 14
-"""Steps worked on at a time: a column of so many stays near its core."""
-
-GRID = np.linspace(0.0, 60.0, num=15_361)
-"""Inverse hyperbolic sines of deviations, in units of the square root of the degrees of freedom:
-evenly spaced near 0 and in the logarithm far out, as -log p is straight at both ends."""
+MAX_GRID, GRID_STEPS = 60.0, 15_360
+"""Where and how densely -log p is tabulated: at inverse hyperbolic sines of deviations, in units
+of the square root of the degrees of freedom. They are evenly spaced near 0 and in the logarithm
+far out, and -log p is straight at both ends."""
 
 MAX_SIZE = 1e150
 """Size at which t is cut, so that its square is still a double."""
@@ -113,7 +111,7 @@ class ShiftModel:
     @cached_property
     def _nats(self) -> FloatArray:
         """-log p at each entry of the table that `find_nats` reads between."""
-        sizes = math.sqrt(self.freedom) * np.sinh(GRID)
+        sizes = math.sqrt(self.freedom) * np.sinh(np.linspace(0.0, MAX_GRID, GRID_STEPS + 1))
         nats: FloatArray = -log_two_sided_t(sizes, freedom=self.freedom)
         return nats
 
@@ -129,8 +127,11 @@ class ShiftModel:
             Nats, higher is stranger; below 0 where one of so many sensors always is that far.
         """
         at = np.arcsinh(size / math.sqrt(self.freedom))
-        nats: FloatArray = np.interp(at, GRID, self._nats) - math.log(len(self.mean))
-        return nats
+        at = np.minimum(at * (GRID_STEPS / MAX_GRID), GRID_STEPS - 1e-9)
+        below = at.astype(np.int64)
+        low = self._nats[below]
+        nats: FloatArray = low + (at - below) * (self._nats[below + 1] - low)
+        return nats - math.log(len(self.mean))
 
     def find_residual(self, values: FloatArray) -> FloatArray:
         """Return what each sensor reads beyond what the linear model makes of all.
@@ -183,6 +184,22 @@ class AssetSteps:
     track: Track
     asset_names: tuple[str, ...]
 
+    @cached_property
+    def present(self) -> IntArray:
+        """Codes of the assets that have steps, rising."""
+        codes = self.track.asset_codes
+        return codes[:1] if codes[0] == codes[-1] else np.unique(codes)
+
+    @property
+    def names(self) -> list[str]:
+        """Their names."""
+        return [self.asset_names[code] for code in self.present]
+
+    @property
+    def positions(self) -> IntArray:
+        """Where each step's asset stands among them. Shape `(steps,)`."""
+        return np.searchsorted(self.present, self.track.asset_codes)
+
 
 def fit_shift_model(steps: AssetSteps, *, latent: int, span: int) -> ShiftModel:
     """Fit the linear model, and how its averaged residuals scatter in normal operation.
@@ -208,10 +225,11 @@ def fit_shift_model(steps: AssetSteps, *, latent: int, span: int) -> ShiftModel:
     codes = steps.track.asset_codes
     levels = {
         steps.asset_names[code]: _find_asset_level(residual[codes == code], span=span)
-        for code in np.unique(codes)
+        for code in steps.present
     }
-    offset = np.array([levels[name].mean for name in _names_of(steps)])
-    average = _average(residual - offset[_positions(codes)], steps, span=span)
+    offset = np.array([levels[name].mean for name in steps.names])
+    average = residual - offset[steps.positions]
+    _average(average, steps, span=span)
     bound = MIN_SPREAD / math.sqrt(span)
     spread = np.maximum(np.sqrt(np.mean(average**2, axis=0)), bound)
     num_blocks = len(codes) / (STEPS_PER_SPAN * span)
@@ -244,29 +262,27 @@ def find_shifts(model: ShiftModel, steps: AssetSteps) -> Shifts:
     """
     if not len(steps.values):
         return Shifts(np.empty(0), np.empty(0, dtype=np.int64))
-    levels = [model.level_of(name) for name in _names_of(steps)]
-    at = _positions(steps.track.asset_codes)
+    levels = [model.level_of(name) for name in steps.names]
+    at = steps.positions
     means, spread = np.array([one.mean for one in levels]), np.array(model.spread)
     residual = model.find_residual(steps.values)
     residual -= means[at] if len(levels) > 1 else means[0]
-    average = _average(residual, steps, span=model.span)
-    average /= spread
+    _average(residual, steps, span=model.span)
+    average = np.divide(residual, spread, out=residual)
     lately = find_drift(average, steps.track)
+    narrower = 1.0 / np.square(lately.width)
+    largest = np.zeros(len(average))
+    channel = np.zeros(len(average), dtype=np.int64)
+    for k in range(average.shape[1]):
+        size = average[:, k]
+        size -= lately.at_steps(lately.level[:, k])
+        np.abs(size, out=size)
+        size *= lately.at_steps(narrower[:, k])
+        is_larger = size > largest
+        np.copyto(channel, k, where=is_larger)
+        np.maximum(largest, size, out=largest)
     unsure = np.sqrt(1.0 + 1.0 / np.array([one.num_blocks for one in levels]))
-    nats, channel = np.empty(len(average)), np.zeros(len(average), dtype=np.int64)
-
-    def find(rows: slice) -> None:
-        largest = np.zeros(rows.stop - rows.start)
-        for k in range(average.shape[1]):
-            size = np.abs(average[rows, k] - lately.level[rows, k])
-            size /= np.square(lately.width[rows, k])
-            is_larger = size > largest
-            largest[is_larger] = size[is_larger]
-            channel[rows][is_larger] = k
-        nats[rows] = model.find_nats(largest / unsure[at[rows]])
-
-    run_chunks(find, len(average), ROWS_PER_CHUNK)
-    return Shifts(nats, channel)
+    return Shifts(model.find_nats(largest / unsure[at]), channel)
 
 
 def log_two_sided_t(size: FloatArray, *, freedom: float) -> FloatArray:
@@ -305,8 +321,8 @@ def log_two_sided_t(size: FloatArray, *, freedom: float) -> FloatArray:
 def _find_residual(values: FloatArray, affine: Affine, linear: _Linear) -> FloatArray:
     residual = np.empty(values.shape, order="F")
     chunk = chunk_rows(values.shape[1])
-
-    def work(rows: slice) -> None:
+    for start in range(0, len(values), chunk):
+        rows = slice(start, start + chunk)
         centred = affine.apply(values[rows])
         np.clip(centred, -MAX_RESIDUAL, MAX_RESIDUAL, out=centred)
         centred -= linear.mean
@@ -315,8 +331,6 @@ def _find_residual(values: FloatArray, affine: Affine, linear: _Linear) -> Float
         for _ in range(FILL_ROUNDS if missing.any() else 0):
             filled = np.where(missing, _reconstruct(filled, linear, chunk), filled)
         np.subtract(centred, _reconstruct(filled, linear, chunk), out=residual[rows])
-
-    run_chunks(work, len(values), chunk)
     return residual
 
 
@@ -334,28 +348,8 @@ def _find_asset_level(residual: FloatArray, *, span: int) -> AssetLevel:
     return AssetLevel(tuple(mean.tolist()), max(len(residual) / (STEPS_PER_SPAN * span), 1.0))
 
 
-def _average(residual: FloatArray, steps: AssetSteps, *, span: int) -> FloatArray:
-    """Average the residuals before each step, a missing one counting as 0."""
-    average = np.empty(residual.shape, order="F")
-    before = memory_steps(span) - 1
-
-    def work(rows: slice) -> None:
-        first = max(rows.start - before, 0)
-        start = steps.segment_start[first : rows.stop]
-        for k in range(residual.shape[1]):
-            mine = np.nan_to_num(residual[first : rows.stop, k])
-            average[rows, k] = average_back(mine, start, span=span)[rows.start - first :]
-
-    run_chunks(work, len(residual), ROWS_PER_CHUNK)
-    return average
-
-
-def _names_of(steps: AssetSteps) -> list[str]:
-    """Names of the assets that have steps, by code."""
-    return [steps.asset_names[code] for code in np.unique(steps.track.asset_codes)]
-
-
-def _positions(codes: IntArray) -> IntArray:
-    """Return where each step's asset stands among those that have steps."""
-    positions: IntArray = np.unique(codes, return_inverse=True)[1]
-    return positions
+def _average(residual: FloatArray, steps: AssetSteps, *, span: int) -> None:
+    """Average the residuals before each step, in place, a missing one counting as 0."""
+    for k in range(residual.shape[1]):
+        known = np.nan_to_num(residual[:, k])
+        residual[:, k] = average_back(known, steps.segment_start, span=span)

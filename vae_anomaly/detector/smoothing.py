@@ -12,18 +12,21 @@ import numpy as np
 from vae_anomaly.domain import BoolArray, FloatArray, IntArray
 
 SPANS_REMEMBERED = 3
-"""Spans after which a step's weight in the moving average, below 0.3 %, is cut to 0: the score
-is then a function of a finite window, the same however the readings were split."""
+"""Spans that the moving average reaches back at least. All steps before weigh less than 0.3 %
+together and are cut off: the score is then a function of a finite window, the same however the
+readings were split."""
 
 
 def memory_steps(span: int) -> int:
     """Return how many steps, the present one included, a smoothed score depends on.
 
+    A power of two, so that a sum over them is made by doubling alone.
+
     Example:
         >>> memory_steps(20), memory_steps(1)
-        (60, 1)
+        (64, 1)
     """
-    return 1 if span == 1 else SPANS_REMEMBERED * span
+    return 1 if span == 1 else 1 << (SPANS_REMEMBERED * span - 1).bit_length()
 
 
 def smooth(
@@ -51,7 +54,7 @@ def smooth(
 
     Example:
         >>> smooth(np.array([1.0, 1.0, 5.0]), np.zeros(3, dtype=int), span=3, normal_level=1.0)
-        array([1.        , 1.        , 3.00391389])
+        array([1.        , 1.        , 3.00003052])
     """
     excess = np.nan_to_num(energy - normal_level, nan=0.0, posinf=np.inf)
     total = average_back(excess, segment_start, span=span)
@@ -116,30 +119,32 @@ def _sum_of_powers(share: float, num_terms: int | IntArray) -> FloatArray:
 def _sum_back(values: FloatArray, starts: IntArray, *, share: float, num_terms: int) -> FloatArray:
     """Return sum_(k < num_terms) share^k values[t - k] within each segment.
 
-    Sums of 1, 2, 4, ... terms, each made of two of the sums before, so that 60 terms cost six
+    Sums of 1, 2, 4, ... terms, each made of two of the sums before, so that 64 terms cost six
     passes; a sum depends on its own terms alone, bit for bit.
     """
-    sums, power, num_summed = values, 1, 0
-    total = np.zeros_like(values)
+    sums, power, num_summed = values.copy(), 1, 0
+    total, shifted = np.zeros_like(values), np.empty_like(values)
     while True:
         if num_terms & power:
-            total = total + _shift(sums, starts, num_summed, share)
+            total += _shift(sums, starts, num_summed, share, out=shifted)
             num_summed += power
         if num_summed == num_terms:
             return total
-        sums = sums + _shift(sums, starts, power, share)
+        sums += _shift(sums, starts, power, share, out=shifted)
         power *= 2
 
 
-def _shift(values: FloatArray, starts: IntArray, num_steps: int, share: float) -> FloatArray:
+def _shift(
+    values: FloatArray, starts: IntArray, num_steps: int, share: float, *, out: FloatArray
+) -> FloatArray:
     """Return share^n values[t - n], 0 where that lies before the segment."""
     if num_steps == 0:
         return values
-    shifted = np.zeros_like(values)
-    np.multiply(values[:-num_steps], share**num_steps, out=shifted[num_steps:])
+    out[:num_steps] = 0.0
+    np.multiply(values[:-num_steps], share**num_steps, out=out[num_steps:])
     if len(starts) > 1:
-        shifted[_is_near(starts[1:], len(values), num_steps)] = 0.0
-    return shifted
+        out[_is_near(starts[1:], len(values), num_steps)] = 0.0
+    return out
 
 
 def _is_near(starts: IntArray, num_steps: int, distance: int) -> BoolArray:

@@ -180,9 +180,12 @@ class Channels:
             Contribution, energy, mean and standard deviation per sensor.
         """
         if self.is_plain:
-            residual = (values - location) / scale
-            cost = np.where(np.isnan(values), 0.0, 0.5 * residual**2)
-            return SensorScores(nats, cost, location, scale)
+            energy = np.square((values - location) / scale)
+            energy *= 0.5
+            missing = np.isnan(energy)
+            if missing.any():
+                energy[missing & np.isnan(values)] = 0.0
+            return SensorScores(nats, energy, location, scale)
         encoded = self.encode(values)
         contribution, energy, mean, sigma = (np.empty(values.shape) for _ in range(4))
         for part in self.parts:

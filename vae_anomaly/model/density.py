@@ -12,7 +12,6 @@ import numpy as np
 
 from vae_anomaly.config import ModelConfig
 from vae_anomaly.domain import (
-    BoolArray,
     FloatArray,
     IntArray,
     SensorKind,
@@ -39,7 +38,6 @@ from vae_anomaly.model.engine import (
     Engine,
     chunk_rows,
     decode_chunk,
-    run_chunks,
     save_vae,
 )
 from vae_anomaly.model.likelihoods import find_likelihood
@@ -97,7 +95,10 @@ class SensorRoles:
         Returns:
             Raw values, or their logs; NaN where missing or impossible. Shape `(steps, dense)`.
         """
-        taken = values[:, list(self.dense)]
+        taken = values[:, as_columns(self.dense)]
+        if self.channels.is_plain:
+            return taken
+        taken = taken.copy(order="F")
         for k, (_, chosen) in enumerate(self._choose_dense()):
             taken[:, k] = encode_sensor(chosen, taken[:, k])
         return taken
@@ -148,14 +149,9 @@ class StepScores:
             sigma=np.empty(shape, order="F"),
         )
 
-    def put(self, rows: slice, part: StepScores) -> None:
-        """Write the scores of some steps into their place."""
-        for field in fields(self):
-            getattr(self, field.name)[rows] = getattr(part, field.name)
-
-    def take(self, chosen: BoolArray) -> StepScores:
-        """Return some of the steps."""
-        return StepScores(*(getattr(self, field.name)[chosen] for field in fields(self)))
+    def take(self, steps: slice) -> StepScores:
+        """Return some of the steps, without a copy."""
+        return StepScores(*(getattr(self, field.name)[steps] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -179,52 +175,58 @@ class Density:
         """Sensors that count: modelled and constant ones."""
         return len(self.roles.modelled) + len(self.roles.constant)
 
-    def score(self, values: FloatArray, segment_start: IntArray) -> StepScores:
+    def score(
+        self, values: FloatArray, segment_start: IntArray, *, room: StepScores | None = None
+    ) -> StepScores:
         """Score every step from the window that ends there.
 
         Args:
             values: Raw values in step order, NaN where missing. Shape `(steps, sensors)`.
             segment_start: As in `Steps`. Shape `(steps,)`.
+            room: Where to write the scores; memory that was used before is far quicker to write
+                to than new memory.
 
         Returns:
             One score per step, a function of its window alone.
         """
-        whole, channels = StepScores.empty(values.shape), self.roles.channels
+        whole = StepScores.empty(values.shape) if room is None else room.take(slice(len(values)))
+        channels = self.roles.channels
         columns, window = as_columns(self.roles.modelled), self.window
         chunk = chunk_rows(window * channels.num_channels)
 
-        def score(rows: slice) -> None:
-            first = max(rows.start - window + 1, 0)
-            near = np.ascontiguousarray(values[first : rows.stop])
-            steps = np.arange(rows.start - first, len(near))
-            starts = segment_start[first : rows.stop] - first
-            inputs = channels.encode(near[:, columns])
-            windows = gather_windows(inputs, starts, steps, window=window)
+        for start in range(0, len(values), chunk):
+            stop, first = min(start + chunk, len(values)), max(start - window + 1, 0)
+            inputs = channels.encode(values[first:stop, columns])
+            windows = inputs[:, None, :]
+            if window > 1:
+                steps, starts = np.arange(start - first, stop - first), segment_start[first:stop]
+                windows = gather_windows(inputs, starts - first, steps, window=window)
             decoded = decode_chunk(self.engine, windows, chunk)
-            whole.put(rows, self._describe(near[rows.start - first :], decoded, channels))
-
-        run_chunks(score, len(values), chunk)
+            self._describe(values[start:stop], decoded, channels, whole.take(slice(start, stop)))
         return whole
 
-    def _describe(self, values: FloatArray, decoded: Decoded, channels: Channels) -> StepScores:
-        shape = values.shape
-        modelled, constant = as_columns(self.roles.modelled), as_columns(self.roles.constant)
-        contribution, energy = np.zeros(shape), np.zeros(shape)
-        mean, sigma = np.full(shape, np.nan), np.full(shape, np.nan)
-        known = np.array(self.roles.constant_values)
+    def _describe(
+        self, values: FloatArray, decoded: Decoded, channels: Channels, out: StepScores
+    ) -> None:
+        """Write what the network and the change rule say of some steps."""
         present = ~np.isnan(values)
+        empty, constant = list(self.roles.empty), list(self.roles.constant)
+        out.kl[:] = decoded.kl
+        out.num_observed[:] = present.sum(axis=1) - present[:, empty].sum(axis=1)
+        out.mean[:, empty] = out.sigma[:, empty] = np.nan
+        out.contribution[:, empty] = out.energy[:, empty] = 0.0
+        known = np.array(self.roles.constant_values)
         # a constant that went through float32 somewhere is still the same constant
         same = values[:, constant].astype(np.float32) == known.astype(np.float32)
-        changed = present[:, constant] & ~same
-        contribution[:, constant] = energy[:, constant] = np.where(changed, CHANGE_NATS, 0.0)
-        mean[:, constant], sigma[:, constant] = known, 0.0
+        changed = np.where(present[:, constant] & ~same, CHANGE_NATS, 0.0)
+        out.contribution[:, constant] = out.energy[:, constant] = changed
+        out.mean[:, constant], out.sigma[:, constant] = known, 0.0
+        modelled = as_columns(self.roles.modelled)
         found = channels.describe(
             values[:, modelled], decoded.contribution, decoded.mean, decoded.sigma
         )
-        mean[:, modelled], sigma[:, modelled] = found.mean, found.sigma
-        contribution[:, modelled], energy[:, modelled] = found.contribution, found.energy
-        num_observed = present.sum(axis=1) - present[:, as_columns(self.roles.empty)].sum(axis=1)
-        return StepScores(contribution, decoded.kl, energy, num_observed, mean, sigma)
+        for field in fields(found):
+            getattr(out, field.name)[:, modelled] = getattr(found, field.name)
 
 
 @dataclass(frozen=True)

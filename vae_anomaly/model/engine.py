@@ -1,26 +1,25 @@
 """Running a trained VAE over any number of windows, with ONNX Runtime.
 
 Windows go through in fixed chunks with a padded tail, so that a row's numbers never depend on
-how many rows came with it. Chunks are small enough for the cache and run side by side, one
-thread each: threads inside a product of this size wait for one another longer than they work.
+how many rows came with it. Chunks are small enough for the cache of a core, and a core works on
+one by itself: threads inside a product of this size wait for one another longer than they work.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vae_anomaly.domain import FloatArray
 from vae_anomaly.errors import TrainingError
+
+NumberT = TypeVar("NumberT", bound=np.floating)
 
 KERAS_FILE = "vae.keras"
 ONNX_FILE = "score.onnx"
@@ -66,16 +65,24 @@ class Engine:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = 1  # chunks run side by side instead
+        options.intra_op_num_threads = 1  # spans of steps run side by side instead
         self._session = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"]
         )
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def decode(self, values: FloatArray, observed: NDArray[np.float32]) -> Decoded:
-        """Decode windows without NaN; a contribution holds only where its value is observed."""
-        feed = {"windows": values, "observed": observed}
-        results = self._session.run(self._outputs, feed)
+        """Decode windows without NaN.
+
+        Args:
+            values: Raw values. Shape `(rows, window, channels)`.
+            observed: 1 where observed, 0 where not. Same shape.
+
+        Returns:
+            What the VAE says; a contribution holds only where its value is observed.
+        """
+        feed = {"windows": _as_lines(values), "observed": _as_lines(observed)}
+        results = (one.T for one in self._session.run(self._outputs, feed))
         return _make_decoded(dict(zip(self._outputs, results, strict=True)))
 
 
@@ -92,13 +99,11 @@ def decode_windows(engine: Engine, windows: FloatArray) -> Decoded:
     num_rows, window, channels = windows.shape
     shape, chunk = (num_rows, channels), chunk_rows(window * channels)
     whole = Decoded(np.empty(shape), np.empty(num_rows), np.empty(shape), np.empty(shape))
-
-    def decode(rows: slice) -> None:
+    for start in range(0, num_rows, chunk):
+        rows = slice(start, start + chunk)
         part = decode_chunk(engine, windows[rows], chunk)
         for name in NUMBERS:
             getattr(whole, name)[rows] = getattr(part, name)
-
-    run_chunks(decode, num_rows, chunk)
     return whole
 
 
@@ -120,19 +125,6 @@ def decode_chunk(engine: Engine, windows: FloatArray, chunk: int) -> Decoded:
     if num_rows == chunk:
         return decoded
     return Decoded(*(getattr(decoded, name)[:num_rows] for name in NUMBERS))
-
-
-def run_chunks(work: Callable[[slice], None], num_rows: int, chunk: int) -> None:
-    """Call `work` with the rows of each chunk, as many at a time as there are cores."""
-    chunks = [slice(i, min(i + chunk, num_rows)) for i in range(0, num_rows, chunk)]
-    num_threads = min(_count_cores(), len(chunks))
-    if num_threads <= 1:
-        for rows in chunks:
-            work(rows)
-        return
-    with ThreadPoolExecutor(num_threads) as threads:
-        for _ in threads.map(work, chunks):
-            pass
 
 
 def chunk_rows(width: int) -> int:
@@ -198,16 +190,14 @@ def _largest_difference(one: Decoded, other: Decoded) -> float:
     return float(np.max(shares))
 
 
-def _count_cores() -> int:
-    """Return the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _as_lines(windows: NDArray[NumberT]) -> NDArray[NumberT]:
+    """Lay out each channel of each step of the window as one line, with the rows along it."""
+    return np.ascontiguousarray(windows.reshape(len(windows), -1).T)
 
 
 @lru_cache(maxsize=16)
 def _all_observed(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    ones = np.ones(shape, dtype=np.float32)
+    ones = np.ones(shape, dtype=np.float32, order="F")
     ones.setflags(write=False)
     return ones
 

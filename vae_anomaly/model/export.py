@@ -37,9 +37,6 @@ IR_VERSION = 8
 LEAKY_SLOPE = 0.2
 """The slope that `keras.activations.leaky_relu` has by default."""
 
-ROWS_PER_LINE = 16
-"""Windows come in multiples of this, as chunks are."""
-
 OUTPUTS = ("contribution", "kl", "mean", "sigma")
 
 
@@ -51,16 +48,20 @@ def export_onnx(vae: VAE) -> bytes:
 
     Returns:
         The model. Inputs: `windows`, float64, anything finite where missing, and `observed`,
-        float32, 1 where observed, each `(rows, window, channels)`, with `rows` a multiple of
-        `ROWS_PER_LINE`. Outputs: as `VAE.score_observed`, but for the latent mean, and with a
-        contribution that means nothing where the value is missing.
+        float32, 1 where observed, each `(window * channels, rows)`. Outputs: as
+        `VAE.score_observed`, transposed, but for the latent mean, and with a contribution that
+        means nothing where the value is missing.
     """
     content: bytes = _ScoreGraph(vae).make().SerializeToString()
     return content
 
 
 class _ScoreGraph:
-    """Collects nodes and weights; every method that adds a node returns its output's name."""
+    """Collects nodes and weights; every method that adds a node returns its output's name.
+
+    Every value is laid out as lines, one per channel or unit, with the rows along them: a line has
+    a cost of its own, and so there are few long ones instead of many short ones.
+    """
 
     def __init__(self, vae: VAE) -> None:
         self.vae = vae
@@ -72,31 +73,24 @@ class _ScoreGraph:
 
     def make(self) -> Any:
         vae, affine = self.vae, self.vae.affine
-        constant = 0.0 if vae.parts else HALF_LOG_TWO_PI
-        loc, scale, spread, log_scale = (
-            self._per_channel(numbers)
-            for numbers in (
-                _numbers(affine.loc),
-                _numbers(affine.scale),
-                np.abs(_numbers(affine.scale)),
-                _numbers(affine.log_scale) + constant,
-            )
-        )
-        exact = self.node("Div", self.node("Sub", self._wide("windows"), loc), scale)
-        scaled = self._clip(
-            self._flatten(self._to_float32(exact)), -MAX_SCALED, MAX_SCALED, number=np.float32
-        )
+        loc, scale = _numbers(affine.loc), _numbers(affine.scale)
+        log_scale = _numbers(affine.log_scale) + (0.0 if vae.parts else HALF_LOG_TWO_PI)
+        windows = "windows"
+        exact = self.node("Div", self.node("Sub", windows, self._tile(loc)), self._tile(scale))
+        scaled = self._clip(self._to_float32(exact), -MAX_SCALED, MAX_SCALED, number=np.float32)
         filled, first_hidden = self._fill_where_missing(scaled)
         latent_mean, latent_sigma = self._encode(filled, first_hidden)
         scaled_mean, scaled_sigma = self._decode(latent_mean, last_only=True)
-        scaled_mean, scaled_sigma = self._wide(scaled_mean), self._wide(scaled_sigma)
+        loc, scale, spread, log_scale = (
+            self._column(one) for one in (loc, scale, np.abs(scale), log_scale)
+        )
         mean = self.node("Add", loc, self.node("Mul", scale, self._to_float64(scaled_mean)))
         sigma = self.node("Mul", spread, self._to_float64(scaled_sigma))
-        values = self._wide(self._last("windows"))
+        values = self._lines(windows, self.width - vae.channels, self.width)
         residual = self.node("Div", self.node("Sub", values, mean), sigma)
         log_sigma = self.node("Add", self._to_float64(self.node("Log", scaled_sigma)), log_scale)
         if vae.parts:
-            half_step = self.node("Div", self._per_channel(_numbers(vae.half_step)), scaled_sigma)
+            half_step = self.node("Div", self._column(_numbers(vae.half_step)), scaled_sigma)
             contribution = self._mixed_nll(
                 residual, log_sigma, values, mean, self._to_float64(half_step)
             )
@@ -106,30 +100,24 @@ class _ScoreGraph:
         kl = self._times(
             self._to_float64(self._kl(latent_mean, latent_sigma)), np.float64(1 / vae.window)
         )
-        narrow = self._narrow_shape()
         for name, found in zip(OUTPUTS, (contribution, kl, mean, sigma), strict=True):
-            self.nodes.append(
-                helper.make_node("Identity", [found], [name])
-                if name == "kl"
-                else helper.make_node("Reshape", [found, narrow], [name])
-            )
+            self.nodes.append(helper.make_node("Identity", [found], [name]))
         return self._make_model()
 
     def _mixed_nll(self, *names: str) -> str:
         """Write the nats of every channel by its own likelihood, from the formulas themselves.
 
-        `names` are those of a `Reading`, in wide lines.
+        `names` are those of a `Reading`; the formulas want channels last.
         """
-        narrow = self._narrow_shape()
-        reading = Reading(*(Term(self.node("Reshape", name, narrow), self) for name in names))
+        reading = Reading(*(Term(self._transpose(name), self) for name in names))
         found = []
         for likelihood, part in self.vae.parts:
             group = Term(self.weight(self.vae.group[part, part]), self)
             found.append(likelihood.nll(GraphOps(self), reading.take(part, group)).name)
-        return self.node("Concat", *found, axis=-1)
+        return self._transpose(self.node("Concat", *found, axis=-1))
 
     def _make_model(self) -> Any:
-        shape, out = ["rows", self.vae.window, self.vae.channels], ["rows", self.vae.channels]
+        shape, out = [self.width, "rows"], [self.vae.channels, "rows"]
         inputs = [
             helper.make_tensor_value_info("windows", TensorProto.DOUBLE, shape),
             helper.make_tensor_value_info("observed", TensorProto.FLOAT, shape),
@@ -149,7 +137,7 @@ class _ScoreGraph:
 
     def _fill_where_missing(self, scaled: str) -> tuple[str, str]:
         """Fill missing entries and start encoding; where none is missing that is one product."""
-        observed = self._flatten("observed")
+        observed = "observed"
         any_missing = self.node(
             "Less", self._reduce("ReduceMin", observed, axes=None), self.weight(np.float32(1))
         )
@@ -181,7 +169,7 @@ class _ScoreGraph:
 
     def _limit_filling(self, mean: str) -> str:
         if self.vae.parts:
-            low, high = (self.weight(_numbers(one)) for one in self.vae.find_fill_limits())
+            low, high = (self._column(_numbers(one)) for one in self.vae.find_fill_limits())
             mean = self.node("Min", self.node("Max", mean, low), high)
         return self._clip(mean, -MAX_SCALED, MAX_SCALED, number=np.float32)
 
@@ -208,7 +196,7 @@ class _ScoreGraph:
         linear = (filled, vae.linear_encoder) if vae.linear else None
         mean, scale = self._two_heads(hidden, vae.latent_mean, vae.latent_scale, linear=linear)
         raw = self._plus(scale, np.float32(LATENT_SIGMA_OFFSET))
-        return mean, self._plus(self.node("Softplus", raw), np.float32(MIN_LATENT_SIGMA))
+        return mean, self._plus(self._softplus(raw), np.float32(MIN_LATENT_SIGMA))
 
     def _decode(self, latent: str, *, last_only: bool = False) -> tuple[str, str]:
         """Decode all steps of the window, or the last one alone."""
@@ -221,8 +209,8 @@ class _ScoreGraph:
         )
         log_sigma = self._clip(log_sigma, *LOG_SIGMA_RANGE, number=np.float32)
         free = self.node("Exp", self._times(log_sigma, np.float32(2)))
-        floor = np.tile(_numbers(vae.floor), num_steps)
-        return mean, self.node("Sqrt", self._plus(free, np.square(floor)))
+        floor = self._column(np.tile(np.square(_numbers(vae.floor)), num_steps))
+        return mean, self.node("Sqrt", self.node("Add", free, floor))
 
     def _two_heads(
         self,
@@ -243,26 +231,24 @@ class _ScoreGraph:
             np.concatenate([_numbers(one)[..., columns], _numbers(two)[..., columns]], axis=-1)
             for one, two in ((mean.kernel, other.kernel), (mean.bias, other.bias))
         )
-        added = self.weight(bias)
+        added = self._column(bias)
         if linear is not None:
             inputs, layer = linear
             path, start = (_numbers(one)[..., columns] for one in (layer.kernel, layer.bias))
             no_path, no_start = np.zeros_like(path), np.zeros_like(start)
-            added = self.node(
-                "Gemm",
+            added = self._multiply(
+                np.concatenate([path, no_path], axis=1),
                 inputs,
-                self.weight(np.concatenate([path, no_path], axis=1)),
-                self.weight(np.concatenate([start, no_start]) + bias),
+                self._column(np.concatenate([start, no_start]) + bias),
             )
-        both = self.node("Gemm", hidden, self.weight(kernel), added)
-        middle = kernel.shape[1] // 2
-        return self._columns(both, 0, middle), self._columns(both, middle, 2 * middle)
+        both, middle = self._multiply(kernel, hidden, added), kernel.shape[1] // 2
+        return self._lines(both, 0, middle), self._lines(both, middle, 2 * middle)
 
     def _kl(self, mean: str, sigma: str) -> str:
         squares = self.node("Add", self.node("Mul", mean, mean), self.node("Mul", sigma, sigma))
         logs = self._times(self.node("Log", sigma), np.float32(2))
         terms = self.node("Sub", self._plus(squares, np.float32(-1)), logs)
-        return self._times(self._reduce("ReduceSum", terms, axes=[1]), np.float32(0.5))
+        return self._times(self._reduce("ReduceSum", terms, axes=[0]), np.float32(0.5))
 
     def _stack(self, hidden: str, layers: Iterable[Any]) -> str:
         for layer in layers:
@@ -274,35 +260,35 @@ class _ScoreGraph:
             return self.node("LeakyRelu", hidden, alpha=LEAKY_SLOPE)
         return self.node("Mul", hidden, self.node("Sigmoid", hidden))
 
+    def _softplus(self, raw: str) -> str:
+        """Write log(1 + e^x) with nodes that work on many numbers at once, as its own does not."""
+        small = self.node("Exp", self.node("Neg", self.node("Abs", raw)))
+        start = self.node("Max", raw, self.weight(np.float32(0)))
+        return self.node("Add", start, self.node("Log", self._plus(small, np.float32(1))))
+
     def _dense(self, inputs: str, layer: Any) -> str:
         if layer.name not in self.dense_weights:
-            arrays = [layer.kernel, layer.bias] if layer.use_bias else [layer.kernel]
-            self.dense_weights[layer.name] = [self.weight(_numbers(one)) for one in arrays]
-        weights = self.dense_weights[layer.name]
-        return self.node("Gemm" if layer.use_bias else "MatMul", inputs, *weights)
+            bias = [self._column(_numbers(layer.bias))] if layer.use_bias else []
+            self.dense_weights[layer.name] = [self.weight(_numbers(layer.kernel)), *bias]
+        kernel, *bias = self.dense_weights[layer.name]
+        return self.node("Gemm", kernel, inputs, *bias, transA=1)
 
-    def _wide(self, name: str) -> str:
-        """Lay several rows in one line: each line has a cost, however few its numbers are."""
-        return self.node(
-            "Reshape", name, self.weight(np.array([-1, ROWS_PER_LINE * self.vae.channels]))
-        )
+    def _multiply(self, kernel: Any, inputs: str, added: str) -> str:
+        return self.node("Gemm", self.weight(kernel), inputs, added, transA=1)
 
-    def _narrow_shape(self) -> str:
-        """The shape that lays each row in a line of its own again."""
-        return self.weight(np.array([-1, self.vae.channels]))
+    def _column(self, numbers: Any) -> str:
+        """Weights that hold for whole lines."""
+        return self.weight(numbers[:, None])
 
-    def _per_channel(self, numbers: Any) -> str:
-        """Weights that meet the channels of a wide line."""
-        return self.weight(np.tile(numbers, ROWS_PER_LINE))
+    def _tile(self, numbers: Any) -> str:
+        """Weights that hold for the lines of every step of the window."""
+        return self._column(np.tile(numbers, self.vae.window))
 
-    def _flatten(self, name: str) -> str:
-        return self.node("Reshape", name, self.weight(np.array([-1, self.width])))
+    def _transpose(self, name: str) -> str:
+        return self.node("Transpose", name, perm=[1, 0])
 
-    def _last(self, name: str) -> str:
-        return self.node("Gather", name, self.weight(np.int64(self.vae.window - 1)), axis=1)
-
-    def _columns(self, name: str, first: int, last: int) -> str:
-        bounds = (self.weight(np.array([value])) for value in (first, last, 1))
+    def _lines(self, name: str, first: int, last: int) -> str:
+        bounds = (self.weight(np.array([value])) for value in (first, last, 0))
         return self.node("Slice", name, *bounds)
 
     def _reduce(self, kind: str, name: str, *, axes: list[int] | None) -> str:

@@ -18,6 +18,7 @@ from vae_anomaly.config import (
     RulesConfig,
     ThresholdConfig,
 )
+from vae_anomaly.detector import spans
 from vae_anomaly.detector.smoothing import memory_steps
 from vae_anomaly.domain import Reach, SensorKind
 
@@ -101,10 +102,25 @@ def test_a_detector_of_windows_survives_its_folder(fleet_detector, tmp_path):
     assert repr(loaded.record.curves) == repr(fleet_detector.record.curves)
 
 
+@pytest.mark.parametrize("num_cores", [1, 2])
+def test_scores_are_the_same_wherever_the_work_is_cut(fleet_detector, monkeypatch, num_cores):
+    table = pa.concat_tables([make_asset(asset, 300, seed=8) for asset in ("pump-1", "pump-2")])
+    whole = fleet_detector.examine(table)
+    monkeypatch.setattr(spans, "SPAN_VALUES", 1)
+    monkeypatch.setattr(spans, "MIN_MEMORIES", 1)
+    monkeypatch.setattr(spans, "_count_cores", lambda: num_cores)
+    cut = fleet_detector.examine(table)
+    assert cut.scores.equals(whole.scores)
+    np.testing.assert_array_equal(cut.mean, whole.mean)
+    np.testing.assert_array_equal(cut.sigma, whole.sigma)
+
+
 def test_a_score_depends_on_its_lookback_and_its_lookahead_and_no_more(fleet_detector):
     back, ahead = fleet_detector.lookback_steps, fleet_detector.lookahead_steps
     assert (back, ahead) == (memory_steps(2) + (20 + 1) + 3 - 2, 4)
-    assert fleet_detector.reach == Reach(memory_steps(2) + 3 - 2, 4, (21 + 5 * 5) * STEP_US)
+    assert fleet_detector.reach == Reach(
+        memory_steps(2) + 3 - 2, 4, (21 + (memory_steps(2) - 1) * 5) * STEP_US
+    )
     table = make_asset("pump-1", 120, seed=7)
     whole = fleet_detector.score(table)
     part = fleet_detector.score(table.slice(70 - back, back + 20 + ahead))

@@ -16,7 +16,7 @@ from vae_anomaly.config import ThresholdConfig
 from vae_anomaly.detector.alerts import find_spans
 from vae_anomaly.detector.fitting import make_alert_rules
 from vae_anomaly.detector.rules import RULE_EXCESS
-from vae_anomaly.detector.scoring import RowScores, score_rows, score_steps
+from vae_anomaly.detector.scoring import RowScores, Scorer, score_rows, score_steps
 from vae_anomaly.detector.table import make_score_table, read_traces
 from vae_anomaly.domain import Sensor, SensorReason
 from vae_anomaly.errors import ContractError
@@ -140,7 +140,7 @@ def test_a_step_is_scored_where_any_sensor_is_present_when_few_are_asked_for():
     checked = check(make_table([NULL, 1.0], [NULL, NULL]), record)
     steps = order_steps(checked.readings, checked.usable, period_s=60.0, gap_steps=5)
     settings = ThresholdConfig(min_observed_share=1e-9)
-    scored = score_steps(checked, steps, make_density(), None, NO_RULES, settings=settings)
+    scored = score_steps(checked, steps, Scorer(make_density(), None, NO_RULES, settings))
     assert scored.reason.tolist() == ["too_few_sensors", ""]
 
 

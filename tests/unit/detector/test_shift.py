@@ -14,6 +14,7 @@ from vae_anomaly.detector.shift import (
     fit_shift_model,
     log_two_sided_t,
 )
+from vae_anomaly.detector.smoothing import memory_steps
 
 SPAN = 20
 NUM_SENSORS = 4
@@ -123,7 +124,7 @@ def test_missing_values_are_no_shift_and_hide_none():
 def test_a_step_depends_on_its_window_alone():
     values, model = make_values(6, 700), make_model()
     whole = find_shifts(model, make_steps(values)).nats
-    memory = 3 * SPAN
+    memory = memory_steps(SPAN)
     part = find_shifts(model, make_steps(values[400 - memory : 401])).nats
     assert part[-1] == whole[400]
 

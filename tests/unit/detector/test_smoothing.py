@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vae_anomaly.detector.smoothing import SPANS_REMEMBERED, memory_steps, smooth
+from vae_anomaly.detector.smoothing import memory_steps, smooth
 
 NAN = np.nan
 
@@ -26,7 +26,7 @@ def test_a_lasting_excess_is_reached_and_a_spike_fades():
     assert lasting[-1] == pytest.approx(9.0)
     spike = smooth(np.array([101.0] + [1.0] * 30), starts(31), span=5, normal_level=1.0)
     assert (np.diff(spike[:15]) < 0).all()
-    assert spike[SPANS_REMEMBERED * 5] == 1.0  # forgotten for good, not only nearly
+    assert spike[memory_steps(5)] == 1.0  # forgotten for good, not only nearly
 
 
 def test_missing_energy_is_unscorable_and_counts_as_normal_for_the_next_steps():
@@ -48,6 +48,6 @@ def test_no_step_has_no_score(latency):
     assert score.shape == (0,)
 
 
-@pytest.mark.parametrize(("span", "steps"), [(1, 1), (2, 6), (20, 60)])
-def test_the_memory_is_three_spans(span, steps):
+@pytest.mark.parametrize(("span", "steps"), [(1, 1), (2, 8), (20, 64), (50, 256)])
+def test_the_memory_is_three_spans_rounded_up_to_a_power_of_two(span, steps):
     assert memory_steps(span) == steps

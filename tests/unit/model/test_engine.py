@@ -94,18 +94,6 @@ def test_the_padding_of_the_last_chunk_does_not_show(files, monkeypatch):
     assert_same(*decoded, rtol=1e-5, atol=1e-5)
 
 
-def test_chunks_cover_all_rows_once_however_many_cores_there_are(monkeypatch):
-    for num_cores in (1, 3):
-        monkeypatch.setattr(engine, "_count_cores", lambda num_cores=num_cores: num_cores)
-        seen = np.zeros(50, dtype=int)
-
-        def count(rows, seen=seen):
-            seen[rows] += 1
-
-        engine.run_chunks(count, len(seen), 16)
-        assert (seen == 1).all()
-
-
 def test_a_missing_value_contributes_nothing(files):
     windows = make_windows(20, window=WINDOW)
     windows[3, -1, 2] = np.nan
