@@ -41,11 +41,11 @@ from vae_anomaly.model.density import (
     Density,
     FitOptions,
     FittedDensity,
-    SensorRoles,
     StepScores,
     fit_density,
     sigma_floor,
 )
+from vae_anomaly.model.roles import SensorRoles
 from vae_anomaly.model.windows import Steps, order_steps
 from vae_anomaly.readings.quality import profile_sensors
 

@@ -19,8 +19,8 @@ from vae_anomaly.domain import (
     TrainingCurves,
 )
 from vae_anomaly.errors import DetectorError
-from vae_anomaly.model.density import SensorRoles
 from vae_anomaly.model.likelihoods import ALL_LIKELIHOODS
+from vae_anomaly.model.roles import SensorRoles
 
 FORMAT = 5
 """Version of the saved form; raised when an older reader could misread it."""

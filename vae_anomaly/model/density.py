@@ -23,9 +23,6 @@ from vae_anomaly.model.affine import fit_affine
 from vae_anomaly.model.channels import (
     CHANGE_NATS,
     Channels,
-    ChosenLikelihood,
-    encode_sensor,
-    make_channels,
 )
 from vae_anomaly.model.choice import (
     DEFAULT_LIKELIHOODS,
@@ -40,8 +37,8 @@ from vae_anomaly.model.engine import (
     decode_chunk,
     save_vae,
 )
-from vae_anomaly.model.likelihoods import find_likelihood
 from vae_anomaly.model.ppca import choose_latent_size
+from vae_anomaly.model.roles import SensorRoles, as_columns
 from vae_anomaly.model.windows import gather_windows
 
 if TYPE_CHECKING:
@@ -50,62 +47,6 @@ if TYPE_CHECKING:
 
 QUESTION_LATENT = 5
 MAX_HELD_OUT_ROWS = 2048
-
-
-@dataclass(frozen=True)
-class SensorRoles:
-    """How each sensor is scored, by its position in the contract.
-
-    Attributes:
-        modelled: Sensors in the network.
-        constant: Sensors under the change rule: they never moved in training.
-        constant_values: Their values.
-        empty: Sensors without any value in training; they are not scored.
-        log_scale: Log of the absolute affine scale of the modelled sensors, in the log of what
-            their channel holds: raw units, or a log or a state.
-        likelihoods: The likelihood of each modelled sensor; empty where all are Gaussian.
-    """
-
-    modelled: tuple[int, ...]
-    constant: tuple[int, ...]
-    constant_values: tuple[float, ...]
-    empty: tuple[int, ...]
-    log_scale: tuple[float, ...]
-    likelihoods: tuple[ChosenLikelihood, ...] = ()
-
-    @property
-    def channels(self) -> Channels:
-        """The modelled sensors as channels of the network."""
-        return make_channels(self.likelihoods, len(self.modelled))
-
-    @property
-    def dense(self) -> tuple[int, ...]:
-        """The modelled sensors whose nats are those of a density in raw units.
-
-        They alone have a level that can drift or shift: states and counts have none.
-        """
-        return tuple(sensor for sensor, _ in self._choose_dense())
-
-    def take_dense(self, values: FloatArray) -> FloatArray:
-        """Return what the network sees of those sensors.
-
-        Args:
-            values: Raw values. Shape `(steps, sensors)`.
-
-        Returns:
-            Raw values, or their logs; NaN where missing or impossible. Shape `(steps, dense)`.
-        """
-        taken = values[:, as_columns(self.dense)]
-        if self.channels.is_plain:
-            return taken
-        taken = taken.copy(order="F")
-        for k, (_, chosen) in enumerate(self._choose_dense()):
-            taken[:, k] = encode_sensor(chosen, taken[:, k])
-        return taken
-
-    def _choose_dense(self) -> list[tuple[int, ChosenLikelihood]]:
-        chosen = zip(self.modelled, self.channels.sensors, strict=True)
-        return [(sensor, one) for sensor, one in chosen if find_likelihood(one.name).is_density]
 
 
 @dataclass(frozen=True)
@@ -331,18 +272,6 @@ def fit_density(
         latent=fitted.vae.latent,
         backend=keras.backend.backend(),
     )
-
-
-def as_columns(positions: tuple[int, ...]) -> slice | list[int]:
-    """Return an index of these columns: a slice, which copies nothing, where they are adjacent.
-
-    Example:
-        >>> as_columns((0, 1, 2)), as_columns((0, 2))
-        (slice(0, 3, None), [0, 2])
-    """
-    first = positions[0] if positions else 0
-    last = first + len(positions)
-    return slice(first, last) if positions == tuple(range(first, last)) else list(positions)
 
 
 def sigma_floor(

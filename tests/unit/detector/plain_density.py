@@ -20,8 +20,9 @@ from vae_anomaly.domain import (
     Sensor,
     TrainingCurves,
 )
-from vae_anomaly.model.density import Density, SensorRoles
+from vae_anomaly.model.density import Density
 from vae_anomaly.model.engine import Decoded
+from vae_anomaly.model.roles import SensorRoles
 from vae_anomaly.readings.quality import profile_sensors
 
 SENSORS = ("flow", "pressure")

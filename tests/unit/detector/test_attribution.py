@@ -5,8 +5,9 @@ import pytest
 
 from tests.unit.detector.plain_density import StandardNormal, make_density
 from vae_anomaly.detector.attribution import FAULT_STEPS, measure_attribution
-from vae_anomaly.model.density import Density, SensorRoles
+from vae_anomaly.model.density import Density
 from vae_anomaly.model.engine import Decoded
+from vae_anomaly.model.roles import SensorRoles
 
 NORMAL = np.array([1.4, 1.4])
 

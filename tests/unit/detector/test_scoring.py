@@ -20,7 +20,8 @@ from vae_anomaly.detector.scoring import RowScores, Scorer, score_rows, score_st
 from vae_anomaly.detector.table import make_score_table, read_traces
 from vae_anomaly.domain import Sensor, SensorReason
 from vae_anomaly.errors import ContractError
-from vae_anomaly.model.density import Density, SensorRoles
+from vae_anomaly.model.density import Density
+from vae_anomaly.model.roles import SensorRoles
 from vae_anomaly.model.windows import order_steps
 from vae_anomaly.readings.check import check_readings
 
