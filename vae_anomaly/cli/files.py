@@ -153,7 +153,7 @@ def score(
     inputs.require_writable(out, inputs=path)
     loaded, version = inputs.load_detector(detector, config=config)
     with show_progress("Scoring"):
-        examination = loaded.examine(path, **_name_model(version))
+        examination = loaded.examine(path, with_expected=False, **_name_model(version))
         scores = inputs.append_labels(examination.scores, path)
         inputs.write_scores(scores, out, inputs=path)
     result: dict[str, Any] = {
@@ -232,7 +232,7 @@ def _score_labelled(
             "'state', got raw readings. Give --detector to score them."
         )
     else:
-        examination = detector.examine(paths)
+        examination = detector.examine(paths, with_expected=False)
         scores = inputs.append_labels(examination.scores, paths)
         events = examination.events
     return inputs.use_standard_names(scores, contract), events

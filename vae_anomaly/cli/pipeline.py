@@ -155,11 +155,14 @@ def _report_files(
     paths: tuple[str, ...], reference: str, out: Path, *, config: Path
 ) -> dict[str, object]:
     from vae_anomaly.cli import inputs
+    from vae_anomaly.detector.detector import DEFAULT_MODEL_NAME
     from vae_anomaly.operations.report import ReportInput, write_report
 
     detector, version = inputs.load_detector(reference, config=config)
     name = Path(reference).resolve().name if version is None else version.model_name
-    seen = detector.examine(paths, **({} if version is None else {"model_name": name}))
+    seen = detector.examine(
+        paths, model_name=DEFAULT_MODEL_NAME if version is None else version.model_name
+    )
     record = detector.record
     page = ReportInput(
         title=", ".join(Path(path).name for path in paths),

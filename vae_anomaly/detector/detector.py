@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -44,8 +44,9 @@ class Examination:
     Attributes:
         checked: The readings with what is wrong with them.
         scores: The scores table, one row per row of the input.
-        mean: Expected values, raw units, NaN where there is none. Shape `(rows, sensors)`.
-        sigma: Their standard deviations. Shape `(rows, sensors)`.
+        mean: Expected values, raw units, NaN where there is none. Shape `(rows, sensors)`, or
+            `(0, sensors)` where they were not asked for.
+        sigma: Their standard deviations. Same shape.
         events: Alert events in order of asset and time.
     """
 
@@ -169,18 +170,25 @@ class Detector:
         checked, rows = self._score(readings)
         return make_score_table(checked, rows)
 
-    def examine(self, readings: RawSource, *, model_name: str = DEFAULT_MODEL_NAME) -> Examination:
+    def examine(
+        self,
+        readings: RawSource,
+        *,
+        model_name: str = DEFAULT_MODEL_NAME,
+        with_expected: bool = True,
+    ) -> Examination:
         """Score readings and also find alert events and expected values.
 
         Args:
             readings: As for `score`.
             model_name: Name that enters the identity of the alerts.
+            with_expected: Whether to keep the expected values, which are as many as the readings.
 
         Returns:
             Scores, expectations and alert events.
         """
-        checked, rows = self._score(readings, with_expected=True)
-        expected = cast("Expected", rows.expected)  # as it was asked for
+        checked, rows = self._score(readings, with_expected=with_expected)
+        expected = rows.expected or Expected.nothing(len(self.contract.sensors))
         scores = make_score_table(checked, rows)
         return Examination(
             checked=checked,

@@ -58,6 +58,11 @@ class Expected:
     mean: FloatArray
     sigma: FloatArray
 
+    @classmethod
+    def nothing(cls, num_sensors: int) -> Expected:
+        """Return expectations of no step."""
+        return cls(*(np.empty((0, num_sensors)) for _ in range(2)))
+
 
 @dataclass(frozen=True)
 class ScoredSteps:
