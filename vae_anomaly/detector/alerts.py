@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vae_anomaly.config import DetectorConfig
 from vae_anomaly.domain import (
     MICROSECONDS_PER_S,
     AlertEvent,
@@ -59,6 +60,19 @@ class Span:
 
     first: int
     last: int
+
+
+def make_alert_rules(config: DetectorConfig, period_s: float) -> AlertRules:
+    """Return the alert rules of the settings, at a sampling period in seconds."""
+    alerts = config.alerts
+    return AlertRules(
+        merge_steps=alerts.merge_steps,
+        min_steps=alerts.min_steps,
+        release_fraction=alerts.release_fraction,
+        top_sensors=alerts.top_sensors,
+        period_s=period_s,
+        gap_steps=config.readings.gap_steps,
+    )
 
 
 def find_spans(
