@@ -204,7 +204,7 @@ class SensorProfile:
         median: Middle value, NaN where there is none.
         maximum: Largest value, NaN where there is none.
         step: Quantisation step in raw units, 0 where none was found.
-        longest_flat_steps: Longest run of one unchanged value.
+        longest_flat_steps: Longest run of one unchanged value; missing values are not counted.
         suggested_sentinels: Values that look like sentinels but are not declared so.
     """
 

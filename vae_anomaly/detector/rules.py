@@ -28,6 +28,7 @@ from vae_anomaly.domain import (
     name_sensor_reasons,
 )
 from vae_anomaly.errors import ContractError
+from vae_anomaly.readings.quality import count_flat_steps
 
 RULE_EXCESS = 1.25
 """Multiple of the threshold that a score has at least where a rule fires: clearly above it, and
@@ -171,36 +172,6 @@ def find_breaches(steps: RuleSteps, limits: RuleLimits, contract: Contract) -> T
             rows = np.flatnonzero(fires.any(axis=1))
             codes[rows] = 1 + kinds.index(rule.reason) * len(sensors) + fires[rows].argmax(axis=1)
     return Texts(codes, ("", *name_sensor_reasons(sensors)))
-
-
-def count_flat_steps(values: FloatArray, segment_start: IntArray) -> IntArray:
-    """Count the steps over which a sensor has shown nothing but its present value.
-
-    Counted back to the start of the segment at most. A missing value says nothing: it neither
-    ends a flat line nor has one itself.
-
-    Args:
-        values: Raw values of one sensor, NaN where missing. Shape `(steps,)`.
-        segment_start: As in `Steps`. Shape `(steps,)`.
-
-    Returns:
-        Steps, the present one included; 0 where the value is missing. Shape `(steps,)`.
-
-    Example:
-        >>> nan = float("nan")
-        >>> values = np.array([1.0, 2.0, nan, 2.0, nan, 3.0, 3.0])
-        >>> count_flat_steps(values, np.array([0, 0, 0, 0, 0, 0, 6]))
-        array([1, 1, 0, 3, 0, 2, 1])
-    """
-    flat = np.zeros(len(values), dtype=np.int64)
-    seen = np.flatnonzero(~np.isnan(values))
-    if not len(seen):
-        return flat
-    present = values[seen]
-    last_other = np.where(present[1:] != present[:-1], seen[:-1], -1)
-    begin = np.maximum.accumulate(np.insert(last_other, 0, -1)) + 1
-    flat[seen] = seen - np.maximum(begin, segment_start[seen]) + 1
-    return flat
 
 
 def _limit_flat(values: FloatArray, segment_start: IntArray) -> int:
