@@ -106,6 +106,8 @@ def fit(
     from vae_anomaly.cli import inputs
     from vae_anomaly.detector.detector import Detector
 
+    inputs.require_budget(budget)
+    chosen_seed = inputs.choose_seed(seed, config)
     settings = inputs.make_detector_config(
         config,
         readings=inputs.list_readings_options(timestamp, asset, sensors, sentinel),
@@ -118,7 +120,7 @@ def fit(
             path,
             calibration=calibration or None,
             config=settings,
-            seed=inputs.choose_seed(seed, config),
+            seed=chosen_seed,
             progress=progress,
         )
     detector.save(out)

@@ -7,7 +7,6 @@ Rules are for what is certain: each has a limit that normal operation does not c
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from vae_anomaly.domain import (
 )
 from vae_anomaly.errors import ContractError
 from vae_anomaly.readings.quality import count_flat_steps
+from vae_anomaly.wording import ask_nearest
 
 RULE_EXCESS = 1.25
 """Multiple of the threshold that a score has at least where a rule fires: clearly above it, and
@@ -185,11 +185,10 @@ def _limit_flat(values: FloatArray, segment_start: IntArray) -> int:
 def _require_known(names: Sequence[str], declared: Iterable[str]) -> None:
     for name in declared:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
             raise ContractError(
                 f"Cannot apply a rule to sensor '{name}': expected one of {tuple(names)}, got "
                 f"'{name}'. Check [detector.rules] in pipeline.toml"
-                + (f"; did you mean '{near[0]}'?" if near else ".")
+                + (ask_nearest(name, names) or ".")
             )
 
 
