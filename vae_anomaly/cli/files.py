@@ -16,6 +16,7 @@ from vae_anomaly.cli.output import (
     show_progress,
 )
 from vae_anomaly.errors import EvaluationError
+from vae_anomaly.wording import format_plural
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -179,7 +180,7 @@ def score(
     tables.print_states(result["states"], result["reasons"])
     tables.print_events(examination.events)
     print_notes(result["notes"])
-    print_lines("", f"{scores.num_rows:,} rows written to {out}")
+    print_lines("", f"{format_plural(scores.num_rows, 'row')} written to {out}")
 
 
 def evaluate(
@@ -268,8 +269,8 @@ def _print_fit(detector: Detector, out: Path) -> None:
 
     record, facts = detector.record, detector.record.facts
     print_lines(
-        f"Fitted on {facts.num_rows:,} rows; threshold set on {facts.num_held_out:,} rows by a "
-        "fit that had left them out.",
+        f"Fitted on {format_plural(facts.num_rows, 'row')}; threshold set on "
+        f"{format_plural(facts.num_held_out, 'row')} by a fit that had left them out.",
         f"Sensors: {sensor_tables.describe_kinds(record.profiles)}",
         f"Likelihoods: {sensor_tables.describe_likelihoods(record.likelihoods)}",
         f"Held-out NLL: {tables.describe_baseline(record.baseline)}",

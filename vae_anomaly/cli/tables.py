@@ -29,10 +29,10 @@ from vae_anomaly.operations.report_text import (
     format_count,
     format_duration,
     format_number,
-    format_plural,
     format_share,
     format_time,
 )
+from vae_anomaly.wording import format_plural
 
 if TYPE_CHECKING:
     from vae_anomaly.evaluation.evaluate import Evaluation
@@ -77,7 +77,7 @@ def print_thresholds(calibrations: Mapping[str, Calibration]) -> None:
         add_row(table, asset, threshold, describe_request(item), expected, interval)
     print_table(table)
     if len(calibrations) > MAX_ASSETS:
-        print_lines(f"... and {len(calibrations) - MAX_ASSETS} more assets")
+        print_lines(f"... and {format_plural(len(calibrations) - MAX_ASSETS, 'more asset')}")
     for asset, item in sorted(calibrations.items()):
         if item.provisional:
             print_lines("", _warn_provisional(asset, item), style="bold yellow")
@@ -166,8 +166,9 @@ def print_evaluation(evaluation: Evaluation, *, counted: str) -> None:
     """
     labelled = evaluation.num_rows - evaluation.num_unlabelled_rows
     title = (
-        f"{format_plural(evaluation.num_anomalies, 'labelled anomaly').replace('ys', 'ies')}, "
-        f"{format_count(evaluation.num_anomalous_rows)} of {format_count(labelled)} labelled rows"
+        f"{format_plural(evaluation.num_anomalies, 'labelled anomaly', 'labelled anomalies')}, "
+        f"{format_count(evaluation.num_anomalous_rows)} of "
+        f"{format_plural(labelled, 'labelled row')}"
     )
     table = make_table(title, ("measure", "value", "meaning"), right=("value",))
     for name, words, meaning in MEASURES:
@@ -197,8 +198,9 @@ def _warn_provisional(asset: str, item: Calibration) -> str:
     return (
         f"PROVISIONAL: {format_duration(item.duration_s)} of held-out readings of asset "
         f"'{asset}' are too little to carry {describe_request(item)}: their scores are worth "
-        f"{item.effective_steps:.0f} independent steps. About {format_duration(needed_s(item))} "
-        "of them would do. Until then treat its alerts as unproven."
+        f"{format_plural(round(item.effective_steps), 'independent step')}. About "
+        f"{format_duration(needed_s(item))} of them would do. "
+        "Until then treat its alerts as unproven."
     )
 
 

@@ -24,6 +24,7 @@ from vae_anomaly.operations.report_summary import (
     describe_request,
     make_headline,
 )
+from vae_anomaly.wording import format_plural
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -123,7 +124,8 @@ def _check(report: ReportInput) -> None:
     if report.scores.num_rows != num_rows:
         raise ReportError(
             f"Cannot make the report: expected as many scores as readings, got "
-            f"{report.scores.num_rows} scores of {num_rows} rows. Score the same readings."
+            f"{format_plural(report.scores.num_rows, 'score')} of "
+            f"{format_plural(num_rows, 'row')}. Score the same readings."
         )
     for name, values in (("mean", report.mean), ("sigma", report.sigma)):
         if values.shape != (num_rows, num_sensors):
@@ -150,7 +152,7 @@ def _make_environment() -> Environment:
         "share": text.format_share,
         "time": text.format_time,
         "duration": text.format_duration,
-        "plural": text.format_plural,
+        "plural": format_plural,
         "rate": describe_rate,
         "request": describe_request,
     }

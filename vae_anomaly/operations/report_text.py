@@ -119,15 +119,5 @@ def format_duration(duration_s: float) -> str:
     return f"{format_number(duration_s, 3)} s"
 
 
-def format_plural(count: int, noun: str) -> str:
-    """Write a count with its noun, in the plural where it is not one.
-
-    Example:
-        >>> format_plural(1, "alert event"), format_plural(2, "alert event")
-        ('1 alert event', '2 alert events')
-    """
-    return f"{format_count(count)} {noun}" if count == 1 else f"{format_count(count)} {noun}s"
-
-
 def _strip_zeros(text: str) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -288,7 +288,9 @@ def test_a_file_that_cannot_be_written_is_a_clear_error(report, tmp_path):
 
 
 def test_parts_that_do_not_fit_together_are_a_clear_error(report):
-    with pytest.raises(ReportError, match=r"expected as many scores .* got 7 scores of 4000 rows"):
+    with pytest.raises(
+        ReportError, match=r"expected as many scores .* got 7 scores of 4,000 rows"
+    ):
         make_report(replace(report, scores=report.scores.slice(0, 7)))
     with pytest.raises(ReportError, match=r"expected sigma of shape \(4000, 8\), got \(4000, 1\)"):
         make_report(replace(report, sigma=report.sigma[:, :1]))
