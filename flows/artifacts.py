@@ -193,9 +193,9 @@ def _alert_cells(alert: Alert) -> dict[str, str | float]:
         "start": _format_time(event.start_us),
         "end": _format_time(event.end_us),
         "severity": event.severity,
-        "peak": round(event.peak_score, 2),
-        "threshold": round(event.threshold, 2),
+        "peak, multiple of the threshold": round(event.peak_ratio, 1),
         "sensors": ", ".join(event.top_sensors),
+        "reason": ", ".join(event.reasons),
         "status": alert.status,
         "model version": alert.model_version,
     }

@@ -346,4 +346,5 @@ def _describe_event(event: AlertEvent) -> dict[str, Any]:
         "num_steps": event.num_steps,
         "severity": event.severity,
         "top_sensors": dict(zip(event.top_sensors, event.top_shares, strict=True)),
+        "reasons": event.reasons,
     }

@@ -28,6 +28,7 @@ from vae_anomaly.operations.report_text import (
     NOTHING,
     format_count,
     format_duration,
+    format_multiple,
     format_number,
     format_share,
     format_time,
@@ -155,6 +156,8 @@ def print_events(events: Sequence[AlertEvent], *, planted: Sequence[str] = ()) -
         print_lines(f"... and {len(events) - MAX_EVENTS} more")
     if not planted:
         print_lines("peak: highest score as a multiple of the threshold", style="dim")
+    if any(event.reasons for event in events[:MAX_EVENTS]):
+        print_lines("KIND: SENSOR: the reason, where that sensor alone is flagged", style="dim")
 
 
 def print_evaluation(evaluation: Evaluation, *, counted: str) -> None:
@@ -205,12 +208,13 @@ def _warn_provisional(asset: str, item: Calibration) -> str:
 
 
 def _describe_event(event: AlertEvent, *, length: int) -> dict[str, str]:
+    reasons = map(clean_text, event.reasons)
     return {
         "start (UTC)": format_time(event.start_us)[:length],
         "duration": format_duration((event.end_us - event.start_us) / MICROSECONDS_PER_S),
         "severity": event.severity,
-        "peak": f"{event.peak_score / event.threshold:.1f} x",
-        "sensors to blame": "\n".join(_name_sensors(event)) or NOTHING,
+        "peak": format_multiple(event.peak_ratio),
+        "sensors to blame": "\n".join((*_name_sensors(event), *reasons)) or NOTHING,
     }
 
 

@@ -73,6 +73,16 @@ def format_share(value: float) -> str:
     return _strip_zeros(f"{100 * value:.1f}") + " %"
 
 
+def format_multiple(value: float) -> str:
+    """Write how many times a limit something is.
+
+    Example:
+        >>> format_multiple(2.04)
+        '2.0 x'
+    """
+    return f"{value:,.1f} x"
+
+
 def format_time(time_us: int) -> str:
     """Write a time in UTC, without the zone's name.
 
