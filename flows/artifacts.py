@@ -16,6 +16,7 @@ from prefect.artifacts import (
 )
 
 from vae_anomaly.domain import MICROSECONDS_PER_S, Calibration
+from vae_anomaly.wording import format_plural
 
 if TYPE_CHECKING:
     from vae_anomaly.operations.pipeline import (
@@ -98,8 +99,9 @@ def publish_ingest(result: IngestResult) -> str:
     if not result.num_new_files and not result.failed:
         return f"No new files among {result.num_files}."
     return (
-        f"Took in {result.num_new_files} of {result.num_files} files, {result.num_kept} of "
-        f"{result.num_rows} rows; left out {len(result.failed)} files."
+        f"Took in {result.num_new_files} of {format_plural(result.num_files, 'file')}, "
+        f"{result.num_kept:,} of {format_plural(result.num_rows, 'row')}; left out "
+        f"{format_plural(len(result.failed), 'file')}."
     )
 
 
@@ -113,8 +115,8 @@ def publish_training(result: TrainResult) -> str:
         f"# {name}",
         f"{role.capitalize()}: {result.decision}" if result.decision else role.capitalize(),
         (
-            f"{result.num_rows} readings (table version {result.readings_version}), "
-            f"run `{result.run_id}`."
+            f"{format_plural(result.num_rows, 'reading')} "
+            f"(table version {result.readings_version}), run `{result.run_id}`."
         ),
         "## Thresholds",
         *_make_table(
@@ -154,18 +156,19 @@ def publish_scores(result: ScoreResult, alerts: Sequence[Alert]) -> str:
         description=f"Alert events, the latest of {len(alerts)}",
     )
     if result.skipped:
-        return f"Nothing to score: {name} has scored all {result.num_rows} readings."
+        return f"Nothing to score: {name} has scored every reading already."
     return (
-        f"Scored {result.num_new_rows} readings with {name}: {result.num_new_events} new alert "
-        f"events, {result.num_events} in all."
+        f"Scored {format_plural(result.num_new_rows, 'reading')} with {name}: "
+        f"{format_plural(result.num_new_events, 'new alert event')}, "
+        f"{result.num_events:,} in all."
     )
 
 
 def publish_report(result: ReportResult) -> str:
     """Show where the report lies; return it as one line."""
     create_markdown_artifact(
-        f"[Report on {result.num_rows} readings]({result.path.as_uri()}), "
-        f"{result.num_events} alert events: `{result.path}`",
+        f"[Report on {format_plural(result.num_rows, 'reading')}]({result.path.as_uri()}), "
+        f"{format_plural(result.num_events, 'alert event')}: `{result.path}`",
         key="report",
         description="The report page",
     )
@@ -190,9 +193,9 @@ def _alert_cells(alert: Alert) -> dict[str, str | float]:
         "start": _format_time(event.start_us),
         "end": _format_time(event.end_us),
         "severity": event.severity,
-        "peak": round(event.peak_score, 2),
-        "threshold": round(event.threshold, 2),
+        "peak, multiple of the threshold": round(event.peak_ratio, 1),
         "sensors": ", ".join(event.top_sensors),
+        "reason": ", ".join(event.reasons),
         "status": alert.status,
         "model version": alert.model_version,
     }

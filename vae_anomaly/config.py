@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from vae_anomaly.errors import ConfigError
+from vae_anomaly.wording import ask_nearest, find_nearest
 
 ENVIRONMENT_PREFIX = "VAE_ANOMALY_"
 
@@ -37,6 +38,9 @@ LikelihoodName = Literal[
 
 UNKNOWN = "extra_forbidden"
 """pydantic's type of the error that a setting is not known."""
+
+MISCHOSEN = "literal_error"
+"""Its type of the error that a value is none of those to choose from."""
 
 
 class _Settings(BaseModel):
@@ -332,17 +336,28 @@ def make_config(kind: type[SettingsT], content: dict[str, Any], *, origin: str) 
     except ValidationError as error:
         lines = "; ".join(
             f"'{'.'.join(str(part) for part in item['loc']) or 'settings'}': "
-            + (_suggest(str(item["loc"][-1]), kind) if item["type"] == UNKNOWN else item["msg"])
+            + _describe_problem(dict(item), kind)
             for item in error.errors()
-        )
+        ).replace("?;", "?")
         end = "" if lines.endswith("?") else "."
         raise ConfigError(f"Cannot use the settings of '{origin}': {lines}{end}") from error
 
 
-def _suggest(name: str, kind: type[BaseModel]) -> str:
-    known = _name_settings(kind)
-    near = difflib.get_close_matches(name, known, n=1)
-    return "no such setting" + (f"; did you mean '{known[near[0]]}'?" if near else "")
+def _describe_problem(item: dict[str, Any], kind: type[BaseModel]) -> str:
+    """Say of one setting what is expected and what there is, with the nearest that would do."""
+    if item["type"] == UNKNOWN:
+        places = _name_settings(kind)
+        near = find_nearest(str(item["loc"][-1]), places)
+        return "no such setting" + (f"; did you mean '{places[near]}'?" if near else "")
+    wanted, given = item["msg"].removeprefix("Value error, "), item["input"]
+    wanted = re.sub("^Input should be (?=greater|less)", "expected a number ", wanted)
+    wanted = wanted.replace("Input should be", "expected")
+    if not isinstance(given, str | int | float):
+        return wanted  # what is a table says more in its own settings
+    text = f"{wanted}, got {given!r}"
+    if item["type"] != MISCHOSEN:
+        return text
+    return text + ask_nearest(str(given), re.findall("'([^']*)'", item["ctx"]["expected"]))
 
 
 def _name_settings(kind: type[BaseModel], prefix: str = "") -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -204,7 +205,7 @@ class SensorProfile:
         median: Middle value, NaN where there is none.
         maximum: Largest value, NaN where there is none.
         step: Quantisation step in raw units, 0 where none was found.
-        longest_flat_steps: Longest run of one unchanged value.
+        longest_flat_steps: Longest run of one unchanged value; missing values are not counted.
         suggested_sentinels: Values that look like sentinels but are not declared so.
     """
 
@@ -301,6 +302,8 @@ class AlertEvent:
         top_sensors: Sensors to blame, the most to blame first.
         top_shares: Their shares of the excess, in (0, 1].
         severity: `low`, `medium` or `high`, from the peak over the threshold.
+        reasons: Reasons of its flagged steps that name a sensor, such as `flat_line: flow`: those
+            of rules first, then the most frequent; empty where the density alone flagged them.
     """
 
     alert_id: str
@@ -314,6 +317,12 @@ class AlertEvent:
     top_sensors: tuple[str, ...]
     top_shares: tuple[float, ...]
     severity: str
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def peak_ratio(self) -> float:
+        """Highest score as a multiple of the threshold."""
+        return self.peak_score / self.threshold if self.threshold > 0 else math.inf
 
 
 @dataclass(frozen=True)

@@ -353,7 +353,11 @@ def test_report_of_files_is_one_page(fitted, work, tmp_path):
         (("check", "{work}/normal.parquet", "--config", "{work}/no.toml"), "vae-anomaly init"),
         (("fit", "{work}/no.parquet", "--out", "{work}/d2"), "no.parquet"),
         (("fit", "{work}/normal.parquet", "--out", "{work}"), "Choose another folder"),
-        (("fit", "{work}/normal.parquet", "--out", "{work}/d2", "--budget", "-1"), "greater than"),
+        (
+            ("fit", "{work}/normal.parquet", "--out", "{work}/d2", "--budget", "-1"),
+            "a number above 0, got -1",
+        ),
+        (("fit", "{work}/normal.parquet", "--out", "{work}/d2", "--seed", "-1"), "0 or more, got"),
         (("fit", "{work}/normal.parquet", "--out", "{work}/d2", "--budget", "1"), "provisional"),
         (
             ("score", "{work}/normal.parquet", "--detector", "{work}", "--out", "{work}/s"),

@@ -201,9 +201,7 @@ def test_files_left_out_and_notes_are_shown(line):
     result = IngestResult(
         2, 1, 5, 5, 0, 0, 0, notes=("a note",), failed=(FailedFile("b", "not Parquet"),)
     )
-    assert (
-        publish(publish_ingest, result) == "Took in 1 of 2 files, 5 of 5 rows; left out 1 files."
-    )
+    assert publish(publish_ingest, result) == "Took in 1 of 2 files, 5 of 5 rows; left out 1 file."
     rows = json.loads(read_artifacts("ingest")[0])
     assert rows[-2:] == [
         {"what": "left out b", "count": "not Parquet"},

@@ -7,10 +7,10 @@ from vae_anomaly.detector.rules import (
     ALL_RULES,
     RuleLimits,
     RuleSteps,
-    count_flat_steps,
     find_breaches,
 )
 from vae_anomaly.domain import Contract, Sensor
+from vae_anomaly.readings.quality import count_flat_steps
 
 CONTRACT = Contract((Sensor("flow"), Sensor("level")), period_s=1.0)
 INF = float("inf")

@@ -111,7 +111,7 @@ def test_an_empty_variable_is_as_good_as_none(tmp_path, monkeypatch):
 
 def test_a_section_that_is_no_table_is_refused_even_with_a_variable(tmp_path, monkeypatch):
     monkeypatch.setenv("VAE_ANOMALY_LAKE_ROOT", "/tables")
-    assert "'lake': Input should be a valid dictionary" in refused(write(tmp_path, 'lake = "x"'))
+    assert "'lake': expected a valid dictionary" in refused(write(tmp_path, 'lake = "x"'))
 
 
 def test_a_missing_file_is_refused_with_the_command_that_writes_one(tmp_path):
@@ -152,8 +152,14 @@ def test_unknown_settings_are_refused_with_the_nearest_there_is(tmp_path, text, 
 
 def test_every_wrong_setting_is_named_at_once(tmp_path):
     text = refused(write(tmp_path, '[detector.model]\nwindow = 0\nlatent = "many"\n'))
-    assert "'detector.model.window': Input should be greater than or equal to 1" in text
-    assert "'detector.model.latent': Input should be a valid integer" in text
+    assert "'detector.model.window': expected a number greater than or equal to 1, got 0;" in text
+    assert "'detector.model.latent': expected a valid integer" in text
+
+
+def test_a_wrong_choice_is_refused_with_the_nearest_there_is(tmp_path):
+    text = refused(write(tmp_path, '[detector.model.likelihoods]\nflow = "laplce"\n'))
+    assert "'detector.model.likelihoods.flow': expected 'gaussian', 'student_t', " in text
+    assert text.endswith("or 'categorical', got 'laplce'; did you mean 'laplace'?")
 
 
 def test_step_limits_out_of_order_are_refused(tmp_path):
@@ -277,7 +283,5 @@ def test_rules_that_make_no_sense_are_refused(tmp_path, text):
 
 def test_a_likelihood_that_there_is_not_is_refused():
     settings = {"likelihoods": {"flow": "normal"}}
-    with pytest.raises(
-        ConfigError, match=r"'likelihoods\.flow': Input should be 'gaussian', 'stu"
-    ):
+    with pytest.raises(ConfigError, match=r"'likelihoods\.flow': expected 'gaussian', 'stu"):
         make_config(ModelConfig, settings, origin="test")

@@ -16,6 +16,7 @@ from vae_anomaly.cli.output import (
     show_progress,
 )
 from vae_anomaly.errors import EvaluationError
+from vae_anomaly.wording import format_plural
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,6 +107,8 @@ def fit(
     from vae_anomaly.cli import inputs
     from vae_anomaly.detector.detector import Detector
 
+    inputs.require_budget(budget)
+    chosen_seed = inputs.choose_seed(seed, config)
     settings = inputs.make_detector_config(
         config,
         readings=inputs.list_readings_options(timestamp, asset, sensors, sentinel),
@@ -118,7 +121,7 @@ def fit(
             path,
             calibration=calibration or None,
             config=settings,
-            seed=inputs.choose_seed(seed, config),
+            seed=chosen_seed,
             progress=progress,
         )
     detector.save(out)
@@ -177,7 +180,7 @@ def score(
     tables.print_states(result["states"], result["reasons"])
     tables.print_events(examination.events)
     print_notes(result["notes"])
-    print_lines("", f"{scores.num_rows:,} rows written to {out}")
+    print_lines("", f"{format_plural(scores.num_rows, 'row')} written to {out}")
 
 
 def evaluate(
@@ -266,8 +269,8 @@ def _print_fit(detector: Detector, out: Path) -> None:
 
     record, facts = detector.record, detector.record.facts
     print_lines(
-        f"Fitted on {facts.num_rows:,} rows; threshold set on {facts.num_held_out:,} rows by a "
-        "fit that had left them out.",
+        f"Fitted on {format_plural(facts.num_rows, 'row')}; threshold set on "
+        f"{format_plural(facts.num_held_out, 'row')} by a fit that had left them out.",
         f"Sensors: {sensor_tables.describe_kinds(record.profiles)}",
         f"Likelihoods: {sensor_tables.describe_likelihoods(record.likelihoods)}",
         f"Held-out NLL: {tables.describe_baseline(record.baseline)}",
@@ -343,4 +346,5 @@ def _describe_event(event: AlertEvent) -> dict[str, Any]:
         "num_steps": event.num_steps,
         "severity": event.severity,
         "top_sensors": dict(zip(event.top_sensors, event.top_shares, strict=True)),
+        "reasons": event.reasons,
     }

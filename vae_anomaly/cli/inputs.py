@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from vae_anomaly.domain import LABEL_PREFIX, Contract
-from vae_anomaly.errors import DetectorError, ReadingsError, TableError
+from vae_anomaly.errors import ConfigError, DetectorError, ReadingsError, TableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,12 +72,32 @@ def list_readings_options(
 
 
 def choose_seed(seed: int | None, file: Path | None) -> int:
-    """Take the seed of the command line, else that of the settings, else 0."""
+    """Take the seed of the command line, else that of the settings, else 0.
+
+    Raises:
+        ConfigError: It is negative, or the settings are wrong.
+    """
     from vae_anomaly.config import read_pipeline_config
 
+    if seed is not None and seed < 0:
+        raise ConfigError(f"Cannot use --seed {seed}: expected 0 or more, got {seed}.")
     if seed is not None or file is None:
         return seed or 0
     return read_pipeline_config(file).seed
+
+
+def require_budget(budget: float | None) -> None:
+    """Refuse an alert budget that no threshold can keep.
+
+    Raises:
+        ConfigError: It is not above 0.
+    """
+    if budget is not None and not budget > 0:
+        raise ConfigError(
+            f"Cannot use --budget {budget:g}: expected alert events per asset and week, a number "
+            f"above 0, got {budget:g}. Give 0.5 for one in two weeks, or leave it out to set the "
+            "threshold on a share of steps."
+        )
 
 
 def split_names(names: Sequence[str]) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import CycloptsError, Parameter
 
 from vae_anomaly.cli.files import DEFAULT_CONFIG, Json
 from vae_anomaly.cli.output import print_json, print_lines, show_progress
 from vae_anomaly.errors import ConfigError
+from vae_anomaly.wording import format_plural
 
 NOT_REGISTERED = "(not registered)"
 """Stands for the version of a detector that lies in a folder."""
@@ -130,12 +131,13 @@ def report(
         print_json(result)
         return
     print_lines(
-        f"Report of {result['num_rows']:,} rows and {result['num_events']:,} alert events:",
+        f"Report of {format_plural(result['num_rows'], 'row')} and "
+        f"{format_plural(result['num_events'], 'alert event')}:",
         str(result["report"]),
     )
 
 
-def _report_pipeline(config: Path, out: Path | None) -> dict[str, object]:
+def _report_pipeline(config: Path, out: Path | None) -> dict[str, Any]:
     from vae_anomaly.config import read_pipeline_config
     from vae_anomaly.operations.pipeline import make_pipeline_report
 
@@ -153,7 +155,7 @@ def _report_pipeline(config: Path, out: Path | None) -> dict[str, object]:
 
 def _report_files(
     paths: tuple[str, ...], reference: str, out: Path, *, config: Path
-) -> dict[str, object]:
+) -> dict[str, Any]:
     from vae_anomaly.cli import inputs
     from vae_anomaly.detector.detector import DEFAULT_MODEL_NAME
     from vae_anomaly.operations.report import ReportInput, write_report

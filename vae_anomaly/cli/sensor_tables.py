@@ -17,10 +17,10 @@ from vae_anomaly.operations.report_text import (
     format_count,
     format_duration,
     format_number,
-    format_plural,
     format_share,
     format_time,
 )
+from vae_anomaly.wording import format_plural
 
 USUAL_LIKELIHOOD = "gaussian"
 """Of most sensors; those that have it are counted, not named."""

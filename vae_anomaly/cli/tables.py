@@ -28,11 +28,12 @@ from vae_anomaly.operations.report_text import (
     NOTHING,
     format_count,
     format_duration,
+    format_multiple,
     format_number,
-    format_plural,
     format_share,
     format_time,
 )
+from vae_anomaly.wording import format_plural
 
 if TYPE_CHECKING:
     from vae_anomaly.evaluation.evaluate import Evaluation
@@ -77,7 +78,7 @@ def print_thresholds(calibrations: Mapping[str, Calibration]) -> None:
         add_row(table, asset, threshold, describe_request(item), expected, interval)
     print_table(table)
     if len(calibrations) > MAX_ASSETS:
-        print_lines(f"... and {len(calibrations) - MAX_ASSETS} more assets")
+        print_lines(f"... and {format_plural(len(calibrations) - MAX_ASSETS, 'more asset')}")
     for asset, item in sorted(calibrations.items()):
         if item.provisional:
             print_lines("", _warn_provisional(asset, item), style="bold yellow")
@@ -155,6 +156,8 @@ def print_events(events: Sequence[AlertEvent], *, planted: Sequence[str] = ()) -
         print_lines(f"... and {len(events) - MAX_EVENTS} more")
     if not planted:
         print_lines("peak: highest score as a multiple of the threshold", style="dim")
+    if any(event.reasons for event in events[:MAX_EVENTS]):
+        print_lines("KIND: SENSOR: the reason, where that sensor alone is flagged", style="dim")
 
 
 def print_evaluation(evaluation: Evaluation, *, counted: str) -> None:
@@ -166,8 +169,9 @@ def print_evaluation(evaluation: Evaluation, *, counted: str) -> None:
     """
     labelled = evaluation.num_rows - evaluation.num_unlabelled_rows
     title = (
-        f"{format_plural(evaluation.num_anomalies, 'labelled anomaly').replace('ys', 'ies')}, "
-        f"{format_count(evaluation.num_anomalous_rows)} of {format_count(labelled)} labelled rows"
+        f"{format_plural(evaluation.num_anomalies, 'labelled anomaly', 'labelled anomalies')}, "
+        f"{format_count(evaluation.num_anomalous_rows)} of "
+        f"{format_plural(labelled, 'labelled row')}"
     )
     table = make_table(title, ("measure", "value", "meaning"), right=("value",))
     for name, words, meaning in MEASURES:
@@ -197,18 +201,20 @@ def _warn_provisional(asset: str, item: Calibration) -> str:
     return (
         f"PROVISIONAL: {format_duration(item.duration_s)} of held-out readings of asset "
         f"'{asset}' are too little to carry {describe_request(item)}: their scores are worth "
-        f"{item.effective_steps:.0f} independent steps. About {format_duration(needed_s(item))} "
-        "of them would do. Until then treat its alerts as unproven."
+        f"{format_plural(round(item.effective_steps), 'independent step')}. About "
+        f"{format_duration(needed_s(item))} of them would do. "
+        "Until then treat its alerts as unproven."
     )
 
 
 def _describe_event(event: AlertEvent, *, length: int) -> dict[str, str]:
+    reasons = map(clean_text, event.reasons)
     return {
         "start (UTC)": format_time(event.start_us)[:length],
         "duration": format_duration((event.end_us - event.start_us) / MICROSECONDS_PER_S),
         "severity": event.severity,
-        "peak": f"{event.peak_score / event.threshold:.1f} x",
-        "sensors to blame": "\n".join(_name_sensors(event)) or NOTHING,
+        "peak": format_multiple(event.peak_ratio),
+        "sensors to blame": "\n".join((*_name_sensors(event), *reasons)) or NOTHING,
     }
 
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vae_anomaly.config import DetectorConfig
 from vae_anomaly.domain import (
     MICROSECONDS_PER_S,
     AlertEvent,
     BoolArray,
     FloatArray,
     IntArray,
+    SensorReason,
+    Texts,
 )
 
 MEDIUM_SEVERITY = 2.0
@@ -46,11 +49,13 @@ class ScoreTrace:
         score: Higher is stranger. Shape `(steps,)`.
         excess: How much stranger than normal each sensor is, in nats. Shape
             `(steps, sensors)`.
+        reason: Which sensor alone makes a step anomalous and how, else "". Shape `(steps,)`.
     """
 
     timestamps: IntArray
     score: FloatArray
     excess: FloatArray
+    reason: Texts
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,19 @@ class Span:
 
     first: int
     last: int
+
+
+def make_alert_rules(config: DetectorConfig, period_s: float) -> AlertRules:
+    """Return the alert rules of the settings, at a sampling period in seconds."""
+    alerts = config.alerts
+    return AlertRules(
+        merge_steps=alerts.merge_steps,
+        min_steps=alerts.min_steps,
+        release_fraction=alerts.release_fraction,
+        top_sensors=alerts.top_sensors,
+        period_s=period_s,
+        gap_steps=config.readings.gap_steps,
+    )
 
 
 def find_spans(
@@ -122,6 +140,7 @@ def make_alert_events(
     events = []
     for span in spans:
         inside = slice(span.first, span.last + 1)
+        flagged = span.first + np.flatnonzero(trace.score[inside] > threshold)
         peak = span.first + int(np.argmax(trace.score[inside]))
         start_us = int(trace.timestamps[span.first])
         names, shares = _blame(trace.excess[inside], sensors, count=rules.top_sensors)
@@ -136,10 +155,11 @@ def make_alert_events(
                 peak_us=int(trace.timestamps[peak]),
                 peak_score=peak_score,
                 threshold=threshold,
-                num_steps=int(np.sum(trace.score[inside] > threshold)),
+                num_steps=len(flagged),
                 top_sensors=names,
                 top_shares=shares,
                 severity=_rate_severity(peak_score, threshold),
+                reasons=_name_reasons(trace.reason[flagged], count=rules.top_sensors),
             )
         )
     return tuple(events)
@@ -184,6 +204,16 @@ def _blame(
         return (), ()
     order = [int(i) for i in np.argsort(-mean, kind="stable")[:count] if mean[i] > 0]
     return tuple(sensors[i] for i in order), tuple(float(mean[i] / total) for i in order)
+
+
+def _name_reasons(reason: Texts, *, count: int) -> tuple[str, ...]:
+    """Name the reasons of rules, which are certain, before those of shifts."""
+    codes, nums = np.unique(reason.codes, return_counts=True)
+    found = [(reason.names[code], -int(num)) for code, num in zip(codes, nums, strict=True)]
+    ranked = sorted(
+        (name.startswith(SensorReason.SHIFT), num, name) for name, num in found if name
+    )
+    return tuple(name for _, _, name in ranked[:count])
 
 
 def _rate_severity(peak: float, threshold: float) -> str:

@@ -23,6 +23,7 @@ from vae_anomaly.domain import (
     IntArray,
 )
 from vae_anomaly.errors import CalibrationError
+from vae_anomaly.wording import format_plural
 
 INTERVAL_TAIL = 0.05
 """Probability below and above the stated 90 % interval."""
@@ -220,8 +221,9 @@ def _calibrate_budget(
     by_rules = _count_events(held_out, rules, float(held_out.score.max()))
     if by_rules > allowed and not provisional:
         raise CalibrationError(
-            f"Cannot set a threshold for asset '{held_out.asset}' at {budget:g} alert events a "
-            f"week: expected at most {allowed:.3g} events in the held-out readings, got "
+            f"Cannot set a threshold for asset '{held_out.asset}' at "
+            f"{format_plural(budget, 'alert event')} a week: expected at most "
+            f"{format_plural(float(f'{allowed:.3g}'), 'event')} in the held-out readings, got "
             f"{by_rules} from the rules alone. Loosen the rules in [detector.rules], take other "
             "readings, or accept an unproven threshold with --provisional, provisional = true in "
             "the settings."
@@ -248,11 +250,13 @@ def _calibrate_budget(
 
 
 def _refuse_budget(asset: str, budget: float, *, needed_s: float, got_s: float) -> NoReturn:
+    days = needed_s / SECONDS_PER_DAY
     raise CalibrationError(
-        f"Cannot set a threshold for asset '{asset}' at {budget:g} alert events a week: "
-        f"expected at least {needed_s / SECONDS_PER_DAY:.3g} days of held-out normal readings, "
-        f"got {got_s / SECONDS_PER_DAY:.3g}. Use a longer training period or a larger budget, "
-        "or accept an unproven threshold with --provisional, provisional = true in the settings."
+        f"Cannot set a threshold for asset '{asset}' at {format_plural(budget, 'alert event')} a "
+        f"week: expected at least {format_plural(float(f'{days:.3g}'), 'day')} of held-out normal "
+        f"readings, got {got_s / SECONDS_PER_DAY:.3g}. Use a longer training period or a larger "
+        "budget, or accept an unproven threshold with --provisional, provisional = true in the "
+        "settings."
     )
 
 

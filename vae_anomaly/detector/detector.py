@@ -12,8 +12,9 @@ import numpy as np
 from vae_anomaly.config import DetectorConfig
 from vae_anomaly.detector import smoothing
 from vae_anomaly.detector.adaptation import memory_steps, memory_us
-from vae_anomaly.detector.alerts import make_alert_events
-from vae_anomaly.detector.fitting import FittedDetector, fit_detector, make_alert_rules
+from vae_anomaly.detector.alerts import make_alert_events, make_alert_rules
+from vae_anomaly.detector.fitting import fit_networks
+from vae_anomaly.detector.judging import FittedDetector, judge_networks
 from vae_anomaly.detector.record import DetectorRecord
 from vae_anomaly.detector.scoring import Expected, RowScores, score_rows
 from vae_anomaly.detector.storage import Stored, make_golden, read_folder, write_folder
@@ -113,7 +114,8 @@ class Detector:
                 contract=training.contract,
                 purpose="calibrate a detector",
             )
-        fitted = fit_detector(training, held_out, config=config, seed=seed, progress=progress)
+        networks = fit_networks(training, held_out, config=config, seed=seed, progress=progress)
+        fitted = judge_networks(networks, config=config, seed=seed)
         return cls.from_fitted(fitted, held_out or training)
 
     @classmethod

@@ -21,6 +21,7 @@ from vae_anomaly.domain import (
 from vae_anomaly.errors import DetectorError
 from vae_anomaly.model.likelihoods import ALL_LIKELIHOODS
 from vae_anomaly.model.roles import SensorRoles
+from vae_anomaly.wording import format_plural
 
 FORMAT = 5
 """Version of the saved form; raised when an older reader could misread it."""
@@ -173,10 +174,14 @@ def _check_consistent(record: DetectorRecord) -> None:
     num_sensors, roles = len(record.contract.sensors), record.roles
     rules = record.rule_limits
     if {len(x) for x in (rules.flat_steps, rules.low, rules.high, rules.change)} != {num_sensors}:
-        raise ValueError(f"expected limits of the rules for {num_sensors} sensors, got others")
+        raise ValueError(
+            f"expected limits of the rules for {format_plural(num_sensors, 'sensor')}, got others"
+        )
     given = sorted((*roles.modelled, *roles.constant, *roles.empty))
     if given != list(range(num_sensors)) or len(roles.constant) != len(roles.constant_values):
-        raise ValueError(f"expected one role for each of {num_sensors} sensors, got others")
+        raise ValueError(
+            f"expected one role for each of {format_plural(num_sensors, 'sensor')}, got others"
+        )
     if len(roles.likelihoods) not in {0, len(roles.modelled)}:
         raise ValueError(
             f"expected {len(roles.modelled)} likelihoods, got {len(roles.likelihoods)}"
@@ -187,7 +192,8 @@ def _check_consistent(record: DetectorRecord) -> None:
     shift, num_dense = record.shift_model, len(roles.dense)
     if shift is not None and len(shift.spread) != num_dense:
         raise ValueError(
-            f"expected {num_dense} sensors in the shift model, got {len(shift.spread)}"
+            f"expected {format_plural(num_dense, 'sensor')} in the shift model, "
+            f"got {len(shift.spread)}"
         )
     if len(record.normal_contribution) != num_sensors:
         raise ValueError(

@@ -7,7 +7,6 @@ Rules are for what is certain: each has a limit that normal operation does not c
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,8 @@ from vae_anomaly.domain import (
     name_sensor_reasons,
 )
 from vae_anomaly.errors import ContractError
+from vae_anomaly.readings.quality import count_flat_steps
+from vae_anomaly.wording import ask_nearest
 
 RULE_EXCESS = 1.25
 """Multiple of the threshold that a score has at least where a rule fires: clearly above it, and
@@ -173,36 +174,6 @@ def find_breaches(steps: RuleSteps, limits: RuleLimits, contract: Contract) -> T
     return Texts(codes, ("", *name_sensor_reasons(sensors)))
 
 
-def count_flat_steps(values: FloatArray, segment_start: IntArray) -> IntArray:
-    """Count the steps over which a sensor has shown nothing but its present value.
-
-    Counted back to the start of the segment at most. A missing value says nothing: it neither
-    ends a flat line nor has one itself.
-
-    Args:
-        values: Raw values of one sensor, NaN where missing. Shape `(steps,)`.
-        segment_start: As in `Steps`. Shape `(steps,)`.
-
-    Returns:
-        Steps, the present one included; 0 where the value is missing. Shape `(steps,)`.
-
-    Example:
-        >>> nan = float("nan")
-        >>> values = np.array([1.0, 2.0, nan, 2.0, nan, 3.0, 3.0])
-        >>> count_flat_steps(values, np.array([0, 0, 0, 0, 0, 0, 6]))
-        array([1, 1, 0, 3, 0, 2, 1])
-    """
-    flat = np.zeros(len(values), dtype=np.int64)
-    seen = np.flatnonzero(~np.isnan(values))
-    if not len(seen):
-        return flat
-    present = values[seen]
-    last_other = np.where(present[1:] != present[:-1], seen[:-1], -1)
-    begin = np.maximum.accumulate(np.insert(last_other, 0, -1)) + 1
-    flat[seen] = seen - np.maximum(begin, segment_start[seen]) + 1
-    return flat
-
-
 def _limit_flat(values: FloatArray, segment_start: IntArray) -> int:
     longest = int(count_flat_steps(values, segment_start).max(initial=0))
     limit = max(FLAT_FACTOR * longest, MIN_FLAT_STEPS)
@@ -214,11 +185,10 @@ def _limit_flat(values: FloatArray, segment_start: IntArray) -> int:
 def _require_known(names: Sequence[str], declared: Iterable[str]) -> None:
     for name in declared:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
             raise ContractError(
                 f"Cannot apply a rule to sensor '{name}': expected one of {tuple(names)}, got "
                 f"'{name}'. Check [detector.rules] in pipeline.toml"
-                + (f"; did you mean '{near[0]}'?" if near else ".")
+                + (ask_nearest(name, names) or ".")
             )
 
 

@@ -86,7 +86,8 @@ def read_traces(
     for k, name in enumerate(contract.sensor_names):
         share = struct.field(name).to_numpy(zero_copy_only=False)
         np.subtract(share, normal[k], out=excess[:, k])
-    _blame_named(excess, scores["reason"], contract)
+    reason = _read_reasons(scores["reason"], contract)
+    _blame_named(excess, reason)
     for asset, mine in _rows_of_assets(scores, contract.asset):
         rows = mine
         if not np.all(np.diff(times[mine]) > 0):
@@ -94,7 +95,12 @@ def read_traces(
             rows = mine[first]
         yield (
             asset,
-            ScoreTrace(take_rows(times, rows), take_rows(score, rows), take_rows(excess, rows)),
+            ScoreTrace(
+                take_rows(times, rows),
+                take_rows(score, rows),
+                take_rows(excess, rows),
+                reason[rows],
+            ),
         )
 
 
@@ -108,15 +114,20 @@ def _rows_of_assets(scores: pa.Table, column: str | None) -> Iterator[tuple[str,
             yield asset, np.flatnonzero(assets == asset)
 
 
-def _blame_named(excess: FloatArray, reasons: pa.ChunkedArray, contract: Contract) -> None:
-    """Give steps that are anomalous for one sensor alone to that sensor, and to no other."""
+def _read_reasons(reasons: pa.ChunkedArray, contract: Contract) -> Texts:
+    """Keep the reasons that name a sensor."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    texts = pa.array(name_sensor_reasons(contract.sensor_names), pa.string())
-    number = pc.index_in(reasons.cast("string"), value_set=texts).to_numpy()
-    named = np.flatnonzero(np.isfinite(number))
-    sensor = number[named].astype(np.int64) % len(contract.sensor_names)
+    names = ("", *name_sensor_reasons(contract.sensor_names))
+    codes = pc.index_in(reasons.cast("string"), value_set=pa.array(names, pa.string()))
+    return Texts(pc.fill_null(codes, 0).to_numpy(), names)
+
+
+def _blame_named(excess: FloatArray, reason: Texts) -> None:
+    """Give steps that are anomalous for one sensor alone to that sensor, and to no other."""
+    named = np.flatnonzero(reason.codes)
+    sensor = (reason.codes[named] - 1) % excess.shape[1]
     total = np.maximum(np.nan_to_num(excess[named]), 0.0).sum(axis=1)
     excess[named] = 0.0
     excess[named, sensor] = np.maximum(total, LEAST_EXCESS)

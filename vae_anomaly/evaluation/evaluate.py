@@ -15,6 +15,7 @@ from vae_anomaly.evaluation.alert_counts import count_alerts
 from vae_anomaly.evaluation.metrics import average_precision, measure_flags, roc_auc
 from vae_anomaly.evaluation.rows import UNLABELLED, read_labels, read_rows
 from vae_anomaly.evaluation.vus import DEFAULT_WINDOW_STEPS, vus_pr
+from vae_anomaly.wording import format_plural
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,9 @@ def _write_notes(
             "kinds."
         )
     if num_unscorable:
-        notes.append(f"{num_unscorable} unscorable rows are left out of VUS-PR, PR-AUC, ROC-AUC.")
+        rows = format_plural(num_unscorable, "unscorable row is", "unscorable rows are")
+        notes.append(f"{rows} left out of VUS-PR, PR-AUC, ROC-AUC.")
     if num_alerts_outside:
-        notes.append(f"{num_alerts_outside} alert events lie over no labelled row.")
+        alerts = format_plural(num_alerts_outside, "alert event lies", "alert events lie")
+        notes.append(f"{alerts} over no labelled row.")
     return tuple(notes)

@@ -14,7 +14,8 @@ import numpy as np
 
 from vae_anomaly.config import DetectorConfig, ModelConfig, ThresholdConfig
 from vae_anomaly.detector.detector import Detector
-from vae_anomaly.detector.fitting import Networks, fit_networks, judge_networks
+from vae_anomaly.detector.fitting import Networks, fit_networks
+from vae_anomaly.detector.judging import judge_networks
 from vae_anomaly.detector.smoothing import smooth
 from vae_anomaly.domain import CheckedReadings, FloatArray, State
 from vae_anomaly.evaluation.labelled import Scored, Series

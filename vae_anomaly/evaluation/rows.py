@@ -21,6 +21,7 @@ from vae_anomaly.domain import (
 )
 from vae_anomaly.errors import EvaluationError
 from vae_anomaly.evaluation.metrics import Intervals
+from vae_anomaly.wording import format_plural
 
 UNLABELLED = -1
 """Label of a step of which nobody has said whether it is anomalous."""
@@ -117,8 +118,8 @@ def read_labels(scores: pa.Table, labels: Any, *, label: str) -> IntArray:
         values = _read_numbers(_as_column(labels), "labels")
     if values.size != scores.num_rows:
         raise EvaluationError(
-            f"Cannot evaluate {scores.num_rows} scores: expected one label per row, got "
-            f"{values.size}. Pass labels in the rows' own order."
+            f"Cannot evaluate {format_plural(scores.num_rows, 'score')}: expected one label per "
+            f"row, got {values.size}. Pass labels in the rows' own order."
         )
     codes = np.where(np.isnan(values), UNLABELLED, values)
     unknown = np.unique(codes[~np.isin(codes, (UNLABELLED, 0, 1))])

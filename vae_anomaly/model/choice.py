@@ -10,6 +10,7 @@ from vae_anomaly.domain import FloatArray, SensorKind, SensorProfile
 from vae_anomaly.errors import ConfigError, TrainingError
 from vae_anomaly.model.channels import STATE_TOLERANCE, ChosenLikelihood
 from vae_anomaly.model.likelihoods import GAUSSIAN
+from vae_anomaly.wording import ask_nearest
 
 SETTING = "detector.model.likelihoods"
 
@@ -77,7 +78,8 @@ def require_known_sensors(wanted: Mapping[str, str], sensors: Sequence[str]) -> 
         if name not in sensors:
             raise ConfigError(
                 f"Cannot give sensor '{name}' the {likelihood} likelihood: expected one of "
-                f"{', '.join(sensors)}, got '{name}'. Correct the name in {SETTING}."
+                f"{', '.join(sensors)}, got '{name}'. Correct the name in {SETTING}"
+                + (ask_nearest(name, sensors) or ".")
             )
 
 

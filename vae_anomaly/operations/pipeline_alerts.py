@@ -77,6 +77,7 @@ def list_alerts(config: PipelineConfig) -> tuple[Alert, ...]:
                 peak_us=_microseconds(row["peak"]),
                 top_sensors=tuple(row["top_sensors"]),
                 top_shares=tuple(row["top_shares"]),
+                reasons=tuple(row["reasons"] or ()),
             ),
             **{name: row[name] for name in ("model_name", "model_version", "status")},
         )

@@ -21,6 +21,7 @@ from vae_anomaly.operations.pipeline_tables import LakeView, name_as_raw, open_l
 from vae_anomaly.operations.registry import CHAMPION, ModelVersion, open_registry
 from vae_anomaly.operations.report import ReportInput, write_report
 from vae_anomaly.readings.quarantine import WHOLE_FILE
+from vae_anomaly.wording import format_plural
 
 if TYPE_CHECKING:
     from vae_anomaly.detector.detector import Detector
@@ -104,8 +105,9 @@ def _examine(
     )
     if not stretches:
         raise ReportError(
-            f"Cannot make the report: expected more than {detector.lookahead_steps} readings of "
-            "an asset, as many as a score waits for (latency), got no more. Ingest newer files."
+            f"Cannot make the report: expected more than "
+            f"{format_plural(detector.lookahead_steps, 'reading')} of an asset, "
+            "as many as a score waits for (latency), got no more. Ingest newer files."
         )
     table, is_shown = read_stretches(view, stretches)
     record = detector.record
@@ -140,7 +142,8 @@ def _add_ledger(view: LakeView, quality: Quality, *, num_left_out: int) -> Quali
     problems[Problem.DUPLICATE.value] += counts["num_duplicates"]
     notes = [f"counts of rows are of all files, {ledger.num_rows} of them"]
     if num_left_out:
-        notes.append(f"the page shows the latest rows; {num_left_out} earlier ones are left out")
+        left_out = format_plural(num_left_out, "earlier one is", "earlier ones are")
+        notes.append(f"the page shows the latest rows; {left_out} left out")
     return replace(
         quality,
         num_rows=counts["num_rows"],

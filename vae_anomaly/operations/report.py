@@ -24,6 +24,7 @@ from vae_anomaly.operations.report_summary import (
     describe_request,
     make_headline,
 )
+from vae_anomaly.wording import format_plural
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -68,6 +69,7 @@ def make_report(report: ReportInput) -> str:
         names_assets=len({*report.readings.asset_names, *(e.asset for e in report.events)}) > 1,
         assets=report_page.make_asset_blocks(report, shown),
         events=report_events.make_event_blocks(report, assets),
+        names_reasons=any(event.reasons for event in report.events),
         max_detailed=report_events.MAX_DETAILED_EVENTS,
         curves=report_page.make_curve_charts(report.curves),
         reasons=count_reasons(report.scores),
@@ -123,7 +125,8 @@ def _check(report: ReportInput) -> None:
     if report.scores.num_rows != num_rows:
         raise ReportError(
             f"Cannot make the report: expected as many scores as readings, got "
-            f"{report.scores.num_rows} scores of {num_rows} rows. Score the same readings."
+            f"{format_plural(report.scores.num_rows, 'score')} of "
+            f"{format_plural(num_rows, 'row')}. Score the same readings."
         )
     for name, values in (("mean", report.mean), ("sigma", report.sigma)):
         if values.shape != (num_rows, num_sensors):
@@ -148,9 +151,10 @@ def _make_environment() -> Environment:
         "number": text.format_number,
         "count": text.format_count,
         "share": text.format_share,
+        "multiple": text.format_multiple,
         "time": text.format_time,
         "duration": text.format_duration,
-        "plural": text.format_plural,
+        "plural": format_plural,
         "rate": describe_rate,
         "request": describe_request,
     }

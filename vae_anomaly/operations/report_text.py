@@ -73,6 +73,16 @@ def format_share(value: float) -> str:
     return _strip_zeros(f"{100 * value:.1f}") + " %"
 
 
+def format_multiple(value: float) -> str:
+    """Write how many times a limit something is.
+
+    Example:
+        >>> format_multiple(2.04)
+        '2.0 x'
+    """
+    return f"{value:,.1f} x"
+
+
 def format_time(time_us: int) -> str:
     """Write a time in UTC, without the zone's name.
 
@@ -117,16 +127,6 @@ def format_duration(duration_s: float) -> str:
             rest = int((duration_s - whole * length_s) // next_length_s)
             return f"{whole} {unit} {rest} {next_unit}" if rest else f"{whole} {unit}"
     return f"{format_number(duration_s, 3)} s"
-
-
-def format_plural(count: int, noun: str) -> str:
-    """Write a count with its noun, in the plural where it is not one.
-
-    Example:
-        >>> format_plural(1, "alert event"), format_plural(2, "alert event")
-        ('1 alert event', '2 alert events')
-    """
-    return f"{format_count(count)} {noun}" if count == 1 else f"{format_count(count)} {noun}s"
 
 
 def _strip_zeros(text: str) -> str:

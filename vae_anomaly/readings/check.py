@@ -43,6 +43,7 @@ from vae_anomaly.readings.rows import (
     take_rows,
 )
 from vae_anomaly.readings.source import RawPart, RawSource, name_parts, open_source
+from vae_anomaly.wording import format_plural
 
 DEFAULT_CONFIG = ReadingsConfig()
 
@@ -181,12 +182,15 @@ def _note_parts(
     notes = []
     empty = [part.name for part in parts if part.num_rows == 0]
     if empty:
-        notes.append(f"{len(empty)} of {len(parts)} files have no rows: {', '.join(empty[:3])}")
+        have = "has" if len(empty) == 1 else "have"
+        files = format_plural(len(parts), "file")
+        notes.append(f"{len(empty)} of {files} {have} no rows: {', '.join(empty[:3])}")
     for name in (contract.timestamp, contract.asset, *contract.sensor_names):
         missing = columns[name].missing_from if name is not None else ()
         if missing:
             notes.append(
-                f"column '{name}' is missing from {len(missing)} of {len(parts)} files, "
+                f"column '{name}' is missing from {len(missing)} of "
+                f"{format_plural(len(parts), 'file')}, "
                 f"first from {missing[0]}; it is null there"
             )
     return tuple(notes)

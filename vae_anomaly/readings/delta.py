@@ -102,8 +102,8 @@ def append_once(
 def upsert(uri: str, table: pa.Table, *, keys: Sequence[str], keep: Sequence[str] = ()) -> None:
     """Replace the rows of the same keys and add the others, in one atomic commit.
 
-    Fields of a struct column that the table does not have yet are added to it in a commit
-    before.
+    Columns, and fields of a struct column, that the table does not have yet are added to it in
+    a commit before.
 
     Args:
         uri: An existing table.
@@ -167,9 +167,12 @@ def _schema(table: DeltaTable) -> pa.Schema:
 def _lacks_fields(target: DeltaTable, table: pa.Table) -> bool:
     schema = _schema(target)
     return any(
-        pa.types.is_struct(item.type)
-        and {part.name for part in item.type}
-        - {part.name for part in schema.field(item.name).type}
+        item.name not in schema.names
+        or (
+            pa.types.is_struct(item.type)
+            and {part.name for part in item.type}
+            - {part.name for part in schema.field(item.name).type}
+        )
         for item in table.schema
     )
 

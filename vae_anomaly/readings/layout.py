@@ -71,6 +71,7 @@ ALERTS = pa.schema(
         ("status", pa.string()),
         ("top_sensors", pa.list_(pa.string())),
         ("top_shares", pa.list_(pa.float64())),
+        ("reasons", pa.list_(pa.string())),
     ]
 )
 
@@ -161,6 +162,7 @@ def alerts_to_table(
             "status": "open",
             "top_sensors": list(event.top_sensors),
             "top_shares": list(event.top_shares),
+            "reasons": list(event.reasons),
         }
         for event in events
     ]

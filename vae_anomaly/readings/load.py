@@ -19,6 +19,7 @@ from vae_anomaly.domain import (
 from vae_anomaly.errors import ReadingsError
 from vae_anomaly.readings.columns import Zone, mixed_zones, read_numbers, read_text, read_times
 from vae_anomaly.readings.source import RawPart, name_parts
+from vae_anomaly.wording import format_plural
 
 SENTINEL_MAGNITUDE = 1e30
 """No instrument reads this much in any unit; loggers write it for "missing" (3W: -1.18e42)."""
@@ -174,6 +175,7 @@ class _Loader:
 
 def _wrong_num_rows(part: RawPart, found: str) -> ReadingsError:
     return ReadingsError(
-        f"Cannot read {part.name}: expected the {part.num_rows} rows it declares, got {found}. "
+        f"Cannot read {part.name}: expected the "
+        f"{format_plural(part.num_rows, 'row')} it declares, got {found}. "
         "Write it again, or wait until it is no longer being written."
     )

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from vae_anomaly.domain import (
-    BoolArray,
     FloatArray,
     IntArray,
     Sensor,
@@ -60,7 +59,8 @@ def profile_sensors(
         values: Raw values, NaN where missing, rows sorted by asset and time.
             Shape `(rows, sensors)`.
         sensors: The sensors, one per column.
-        asset_codes: Asset of each row, so that no flat run crosses assets. Shape `(rows,)`.
+        asset_codes: Asset of each row, so that no flat run crosses assets; gaps in time end none.
+            Shape `(rows,)`.
         num_infinite: Infinities found before, per sensor. Shape `(sensors,)`.
         num_sentinel: Sentinels found before, per sensor. Shape `(sensors,)`.
 
@@ -71,12 +71,12 @@ def profile_sensors(
     zeros = np.zeros(len(sensors), dtype=np.int64)
     infinite = zeros if num_infinite is None else num_infinite
     sentinel = zeros if num_sentinel is None else num_sentinel
-    is_same_asset = None if asset_codes is None else np.diff(asset_codes) == 0
+    codes = np.zeros(len(values), dtype=np.int64) if asset_codes is None else asset_codes
     profiles = [
         _profile(
             np.ascontiguousarray(values[:, k]),
             sensor,
-            is_same_asset=is_same_asset,
+            codes,
             num_infinite=int(infinite[k]),
             num_sentinel=int(sentinel[k]),
         )
@@ -138,15 +138,50 @@ def suggest_sentinels(present: FloatArray) -> tuple[float, ...]:
     return tuple(found)
 
 
+def count_flat_steps(values: FloatArray, segment_start: IntArray) -> IntArray:
+    """Count the steps over which a sensor has shown nothing but its present value.
+
+    Counted back to the start of the segment at most. A missing value says nothing: it neither
+    ends a flat line nor has one itself. Silence counts all the same, so that whether more than
+    n steps are flat depends on the last n + 1 of them alone, as a rule that scores a stream
+    needs. A profile leaves the missing values out before it counts: it says how often in a row
+    a sensor gave one value, and how much is missing stands beside it.
+
+    Args:
+        values: Raw values of one sensor, NaN where missing. Shape `(steps,)`.
+        segment_start: Step at which each step's segment begins. Shape `(steps,)`.
+
+    Returns:
+        Steps, the present one included; 0 where the value is missing. Shape `(steps,)`.
+
+    Example:
+        >>> nan = float("nan")
+        >>> values = np.array([1.0, 2.0, nan, 2.0, nan, 3.0, 3.0])
+        >>> count_flat_steps(values, np.array([0, 0, 0, 0, 0, 0, 6]))
+        array([1, 1, 0, 3, 0, 2, 1])
+    """
+    flat = np.zeros(len(values), dtype=np.int64)
+    seen = np.flatnonzero(~np.isnan(values))
+    if not len(seen):
+        return flat
+    present = values[seen]
+    last_other = np.where(present[1:] != present[:-1], seen[:-1], -1)
+    begin = np.maximum.accumulate(np.insert(last_other, 0, -1)) + 1
+    flat[seen] = seen - np.maximum(begin, segment_start[seen]) + 1
+    return flat
+
+
 def _profile(
     values: FloatArray,
     sensor: Sensor,
+    asset_codes: IntArray,
     *,
-    is_same_asset: BoolArray | None,
     num_infinite: int,
     num_sentinel: int,
 ) -> SensorProfile:
-    present = values[~np.isnan(values)]
+    seen = ~np.isnan(values)
+    present, codes = values[seen], asset_codes[seen]
+    flat_steps = count_flat_steps(present, np.searchsorted(codes, codes))
     kind, step = find_kind(present)
     has_values = present.size > 0
     return SensorProfile(
@@ -160,7 +195,7 @@ def _profile(
         median=float(np.median(present)) if has_values else float("nan"),
         maximum=float(present.max()) if has_values else float("nan"),
         step=step,
-        longest_flat_steps=_longest_flat(values, is_same_asset) if has_values else 0,
+        longest_flat_steps=int(flat_steps.max(initial=0)),
         suggested_sentinels=suggest_sentinels(present),
     )
 
@@ -200,15 +235,6 @@ def _common_count(counts: IntArray) -> int:
     falling = np.sort(counts)[::-1]
     share = np.cumsum(falling) / falling.sum()
     return int(falling[np.searchsorted(share, GRID_SHARE)])
-
-
-def _longest_flat(values: FloatArray, is_same_asset: BoolArray | None) -> int:
-    is_flat = values[1:] == values[:-1]
-    if is_same_asset is not None:
-        is_flat &= is_same_asset
-    breaks = np.flatnonzero(~is_flat)
-    edges = np.concatenate(([-1], breaks, [values.size - 1]))
-    return int(np.diff(edges).max())
 
 
 def _is_all_nines(value: float) -> bool:

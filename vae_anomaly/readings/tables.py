@@ -281,7 +281,11 @@ class Lake:
         uri = self.uri(name)
         if not delta.has_table(uri):
             return schema.empty_table()
-        return _sorted(delta.read_table(uri, columns=schema.names), *sort_by)
+        table = delta.read_table(uri)
+        for item in schema:  # a table written by an older version may lack columns
+            if item.name not in table.column_names:
+                table = table.append_column(item, pa.nulls(table.num_rows, item.type))
+        return _sorted(table.select(schema.names), *sort_by)
 
     def _has_scores_between(self, table: pa.Table) -> bool:
         """Whether there are scores of the same model version in the span of these."""

@@ -33,11 +33,14 @@ def printed(capsys):
     return read
 
 
-def make_event(start_h=0, *, asset="pump", sensors=("flow", "level"), shares=(0.9, 0.05)):
+def make_event(
+    start_h=0, *, asset="pump", sensors=("flow", "level"), shares=(0.9, 0.05), reasons=()
+):
     return AlertEvent(
         alert_id="a", asset=asset, start_us=start_h * HOUR_US, end_us=(start_h + 2) * HOUR_US,
         peak_us=start_h * HOUR_US, peak_score=30.0, threshold=10.0, num_steps=5,
         top_sensors=sensors, top_shares=shares, severity="medium",
+        reasons=reasons,
     )  # fmt: skip
 
 
@@ -87,6 +90,17 @@ def test_events_of_several_assets_name_them(printed):
 def test_events_without_sensors_to_blame_show_a_dash(printed):
     tables.print_events((make_event(sensors=(), shares=()),))
     assert "\N{EN DASH}" in printed()
+
+
+def test_events_show_why_they_are_where_one_sensor_is_flagged_alone(printed):
+    tables.print_events((make_event(),))
+    assert "reason" not in printed()
+    reasons = ("flat_line: motor_temperature", "shift: level")
+    tables.print_events((make_event(reasons=reasons), make_event(5)))
+    out = printed()
+    assert "flat_line: motor_temperature" in out
+    assert "shift: level" in out
+    assert "the reason, where that sensor alone is flagged" in out
 
 
 def test_planted_faults_stand_beside_the_events(printed):

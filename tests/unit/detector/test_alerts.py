@@ -9,6 +9,7 @@ from vae_anomaly.detector.alerts import (
     make_alert_events,
     make_alert_id,
 )
+from vae_anomaly.domain import Texts
 
 MINUTE_US = 60_000_000
 SENSORS = ("flow", "pressure", "temperature")
@@ -36,9 +37,11 @@ def spans(scores: list[float], *, ticks=None, **changes) -> list[tuple[int, int]
     return [(span.first, span.last) for span in found]
 
 
-def events(scores, excess=None, *, threshold=10.0, **changes):
+def events(scores, excess=None, *, reasons=None, threshold=10.0, **changes):
     excess = np.zeros((len(scores), 3)) if excess is None else np.array(excess)
-    trace = ScoreTrace(minutes(*range(len(scores))), np.array(scores), excess)
+    names = tuple(dict.fromkeys(["", *(reasons or ())]))
+    codes = np.array([names.index(name) for name in reasons or [""] * len(scores)], np.int32)
+    trace = ScoreTrace(minutes(*range(len(scores))), np.array(scores), excess, Texts(codes, names))
     return make_alert_events(
         trace,
         asset="pump-07",
@@ -87,7 +90,7 @@ def test_an_event_says_where_it_begins_ends_and_peaks():
     assert event.asset == "pump-07"
     assert (event.start_us, event.end_us) == (MINUTE_US, 5 * MINUTE_US)
     assert (event.peak_us, event.peak_score) == (2 * MINUTE_US, 40.0)
-    assert event.threshold == 10.0
+    assert (event.threshold, event.peak_ratio) == (10.0, 4.0)
     assert event.num_steps == 3
     assert event.alert_id == make_alert_id("pump-07", "station", MINUTE_US)
 
@@ -101,7 +104,8 @@ def test_the_severity_follows_the_peak(peak, severity):
 
 def test_a_threshold_of_zero_is_no_division_by_zero():
     # held-out steps on which only constant sensors are present all score 0
-    assert events([0, 1, 0], threshold=0.0)[0].severity == "high"
+    (event,) = events([0, 1, 0], threshold=0.0)
+    assert (event.severity, event.peak_ratio) == ("high", np.inf)
 
 
 def test_the_sensors_with_most_excess_are_to_blame():
@@ -111,6 +115,17 @@ def test_the_sensors_with_most_excess_are_to_blame():
     assert event.top_shares == (5 / 6, 1 / 6)
     (alone,) = events([0, 11, 11, 0], excess, top_sensors=1)
     assert alone.top_sensors == ("pressure",)
+
+
+def test_an_event_names_the_reasons_of_its_flagged_steps_those_of_rules_first():
+    shift, flat, other = "shift: flow", "flat_line: level", "shift: level"
+    reasons = [other, shift, "", shift, other, flat, "change: flow"]
+    (event,) = events([0, 11, 11, 11, 11, 11, 6], reasons=reasons, top_sensors=3)
+    assert event.reasons == (flat, shift, other)
+    (first,) = events([0, 11, 11, 11, 11, 11, 6], reasons=reasons, top_sensors=1)
+    assert first.reasons == (flat,)
+    (none,) = events([0, 11, 0], reasons=[shift, "", shift])
+    assert none.reasons == ()
 
 
 def test_without_any_excess_nobody_is_to_blame():

@@ -13,8 +13,7 @@ from tests.unit.detector.plain_density import (
     make_table,
 )
 from vae_anomaly.config import ThresholdConfig
-from vae_anomaly.detector.alerts import find_spans
-from vae_anomaly.detector.fitting import make_alert_rules
+from vae_anomaly.detector.alerts import find_spans, make_alert_rules
 from vae_anomaly.detector.rules import RULE_EXCESS
 from vae_anomaly.detector.scoring import RowScores, Scorer, score_rows, score_steps
 from vae_anomaly.detector.table import make_score_table, read_traces

@@ -157,7 +157,7 @@ def test_alert_events_over_no_labelled_row_are_told_and_not_counted():
     scores = make_scores("ooAAoo", [-1, -1, 1, 1, 0, 0])
     result = evaluate(scores, events=[make_event(0, 2), make_event(2, 4)])
     assert result.false_alarms_per_day == 0.0
-    assert result.notes == ("1 alert events lie over no labelled row.",)
+    assert result.notes == ("1 alert event lies over no labelled row.",)
 
 
 def test_assets_are_kept_apart_and_rows_may_come_in_any_order():

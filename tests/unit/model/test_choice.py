@@ -76,5 +76,5 @@ def test_a_sensor_that_there_is_not_is_refused():
         require_known_sensors({"flwo": "laplace"}, ["flow", "level"])
     assert str(caught.value) == (
         "Cannot give sensor 'flwo' the laplace likelihood: expected one of flow, level, got "
-        "'flwo'. Correct the name in detector.model.likelihoods."
+        "'flwo'. Correct the name in detector.model.likelihoods; did you mean 'flow'?"
     )

@@ -121,6 +121,16 @@ def test_the_page_says_what_was_scored(page):
     assert "PROVISIONAL" not in said
 
 
+def test_events_have_their_peak_as_a_multiple_and_the_reason_where_there_is_one(report, page):
+    said, (first, *others) = _Tags(page).text, report.events
+    assert f"{first.peak_score / first.threshold:.1f} x the threshold of " in said
+    assert "Peak, multiple of the threshold Top sensors" in said
+    hit = replace(first, reasons=("flat_line: a<b", "shift: flow"))
+    said = _Tags(make_report(replace(report, events=(hit, *others)))).text
+    assert "Peak, multiple of the threshold Reason Top sensors" in said
+    assert "Reason: flat_line: a<b, shift: flow." in said
+
+
 def test_the_same_input_gives_the_same_page(page):
     assert make_report(make_report_input()) == page
 
@@ -288,7 +298,9 @@ def test_a_file_that_cannot_be_written_is_a_clear_error(report, tmp_path):
 
 
 def test_parts_that_do_not_fit_together_are_a_clear_error(report):
-    with pytest.raises(ReportError, match=r"expected as many scores .* got 7 scores of 4000 rows"):
+    with pytest.raises(
+        ReportError, match=r"expected as many scores .* got 7 scores of 4,000 rows"
+    ):
         make_report(replace(report, scores=report.scores.slice(0, 7)))
     with pytest.raises(ReportError, match=r"expected sigma of shape \(4000, 8\), got \(4000, 1\)"):
         make_report(replace(report, sigma=report.sigma[:, :1]))

@@ -127,6 +127,13 @@ def test_flat_run_does_not_cross_assets() -> None:
     assert profile.longest_flat_steps == 3
 
 
+def test_a_missing_value_neither_ends_a_flat_run_nor_counts() -> None:
+    values = np.array([np.nan, 2.0, np.nan, 2.0, np.nan, np.nan, 7.0, 7.0, 7.0, 2.0])[:, None]
+    codes = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1, 1])
+    (profile,) = profile_sensors(values, sensors=(Sensor("a"),), asset_codes=codes)
+    assert profile.longest_flat_steps == 2
+
+
 def test_no_rows_are_an_empty_sensor() -> None:
     (profile,) = profile_sensors(np.empty((0, 1)), sensors=(Sensor("a"),))
     assert profile.kind is SensorKind.EMPTY

@@ -7,7 +7,14 @@ import pytest
 from vae_anomaly.domain import AlertEvent, Contract, Readings, Sensor
 from vae_anomaly.errors import ContractError, TableError
 from vae_anomaly.readings import delta
-from vae_anomaly.readings.layout import ALERTS, LEDGER, QUARANTINE, SCORES, name_columns
+from vae_anomaly.readings.layout import (
+    ALERTS,
+    LEDGER,
+    QUARANTINE,
+    SCORES,
+    alerts_to_table,
+    name_columns,
+)
 from vae_anomaly.readings.tables import Lake, TableCounts
 
 START_US = 1_714_564_800_000_000
@@ -87,6 +94,7 @@ def make_event(
         top_sensors=("flow", "p.TPT:1"),
         top_shares=(0.75, 0.25),
         severity="low",
+        reasons=("shift: flow",),
     )
 
 
@@ -315,6 +323,15 @@ def test_alert_events_are_replaced_by_id_but_keep_their_status(lake: Lake) -> No
     assert (rows["1"]["peak_score"], rows["1"]["status"]) == (11.0, "acknowledged")
     assert rows["3"]["status"] == "open"
     assert rows["3"]["top_sensors"] == ["flow", "p.TPT:1"]
+    assert rows["3"]["reasons"] == ["shift: flow"]
+
+
+def test_a_table_of_alert_events_without_reasons_gets_them(lake: Lake) -> None:
+    old = alerts_to_table([make_event("1"), make_event("2")], model_name="m", model_version="1")
+    delta.append_once(lake.uri("alerts"), old.drop_columns(["reasons"]))
+    assert lake.read_alerts()["reasons"].to_pylist() == [None, None]
+    assert lake.write_alerts([make_event("1")], model_name="m", model_version="1") == 1
+    assert lake.read_alerts()["reasons"].to_pylist() == [["shift: flow"], None]
 
 
 def test_no_alert_events_make_no_table(lake: Lake) -> None:

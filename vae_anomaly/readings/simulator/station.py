@@ -20,6 +20,7 @@ from vae_anomaly.readings.simulator.dirt import DirtyRows, add_dirt
 from vae_anomaly.readings.simulator.faults import Fault, plant_faults
 from vae_anomaly.readings.simulator.instruments import INSTRUMENTS
 from vae_anomaly.readings.simulator.plant import simulate_plant
+from vae_anomaly.wording import format_plural
 
 START = "2026-01-05T00:00:00Z"
 """A Monday, so that weekly files are calendar weeks."""
@@ -136,8 +137,9 @@ def _make_timestamps(days: float, period_s: float, start: str) -> IntArray:
     num_steps = round(days * SECONDS_PER_DAY / period_s) if period_s > 0 else 0
     if num_steps < MIN_STEPS:
         raise ConfigError(
-            f"Cannot simulate a station: expected at least {MIN_STEPS} steps, got {days} days "
-            f"with a step every {period_s} s. Ask for more days or a shorter period."
+            f"Cannot simulate a station: expected at least {MIN_STEPS} steps, got "
+            f"{format_plural(days, 'day')} with a step every {period_s} s. "
+            "Ask for more days or a shorter period."
         )
     period_us = round(period_s * MICROSECONDS_PER_S)
     first_us = (first - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

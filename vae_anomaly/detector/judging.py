@@ -1,0 +1,238 @@
+"""Fitted networks to a detector: limits, thresholds and health from held-out steps, on record."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+import numpy as np
+
+from vae_anomaly.config import DetectorConfig
+from vae_anomaly.detector.alerts import make_alert_rules
+from vae_anomaly.detector.attribution import measure_attribution
+from vae_anomaly.detector.baseline import BaselineFit, compare_with_pca
+from vae_anomaly.detector.calibration import HeldOut, calibrate
+from vae_anomaly.detector.channels import ChannelLimits, combine, set_limits
+from vae_anomaly.detector.fitting import FittedPart, Networks, Part, make_part
+from vae_anomaly.detector.health import HeldOutFit, check_health
+from vae_anomaly.detector.record import FORMAT, DetectorRecord, TrainingFacts
+from vae_anomaly.detector.scoring import (
+    ScoredSteps,
+    Scorer,
+    find_normal_level,
+    score_steps,
+    smooth_channels,
+)
+from vae_anomaly.domain import Calibration, HealthCheck
+from vae_anomaly.model.density import Density, StepScores, sigma_floor
+from vae_anomaly.model.roles import SensorRoles
+
+LIBRARIES = ("keras", "numpy", "pyarrow", "vae-anomaly")
+"""Whose versions are written down."""
+
+
+@dataclass(frozen=True)
+class FittedDetector:
+    """A fitted density with its record."""
+
+    density: Density
+    record: DetectorRecord
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a fit leaves to be judged and written down.
+
+    Attributes:
+        first: Fitted without the held-out steps; it is judged on them.
+        final: What the detector scores with.
+        held_part: The held-out steps.
+        held: What `first` says of them, as in use.
+        still: What `first` says of them without following a drift: what it has learnt.
+        config: All settings.
+    """
+
+    first: FittedPart
+    final: FittedPart
+    held_part: Part
+    held: ScoredSteps
+    still: StepScores
+    config: DetectorConfig
+
+
+def judge_networks(networks: Networks, *, config: DetectorConfig, seed: int) -> FittedDetector:
+    """Set limits and thresholds, and judge the health of what was fitted.
+
+    Args:
+        networks: What was fitted, under settings that differ in `latency` at most.
+        config: All settings.
+        seed: Seed of the fit.
+
+    Returns:
+        The detector's parts.
+
+    Raises:
+        CalibrationError: The held-out steps cannot carry the alert rate asked for.
+    """
+    first, held_part = networks.first, networks.held_part
+    judged = _without_new_movers(first.fitted.density, networks.final.fitted.density.roles)
+    held = _score_held_out(held_part, judged, first, config)
+    still = first.fitted.density.score(held_part.values, held_part.steps.segment_start)
+    outcome = _Outcome(first, networks.final, held_part, held, still, config)
+    return FittedDetector(networks.final.fitted.density, _make_record(outcome, seed=seed))
+
+
+def _without_new_movers(density: Density, final: SensorRoles) -> Density:
+    """Leave out constants that move in the held-out steps.
+
+    The final density has them in its network, so the nats of the change rule would set a
+    threshold that has nothing to do with it.
+    """
+    roles = density.roles
+    still = [i for i, sensor in enumerate(roles.constant) if sensor in final.constant]
+    return replace(
+        density,
+        roles=replace(
+            roles,
+            constant=tuple(roles.constant[i] for i in still),
+            constant_values=tuple(roles.constant_values[i] for i in still),
+            empty=tuple(sorted({*roles.empty, *roles.constant} - set(final.constant))),
+        ),
+    )
+
+
+def _score_held_out(
+    held_part: Part, density: Density, fit: FittedPart, config: DetectorConfig
+) -> ScoredSteps:
+    """Score held-out steps as they are scored in use: after the steps that came before them."""
+    checked, mine = held_part.checked, held_part.steps
+    steps = make_part(checked, checked.usable, config).steps
+    scorer = Scorer(density, fit.shift_model, fit.rule_limits, config.threshold)
+    scored = score_steps(checked, steps, scorer)
+    return scored.take(mine, np.isin(steps.rows, mine.rows))
+
+
+def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
+    first, final, config = outcome.first, outcome.final, outcome.config
+    held_part, held = outcome.held_part, outcome.held
+    scorable = ~np.isnan(held.energy)
+    normal_level = find_normal_level(held.energy)
+    limits, calibrations = _calibrate_assets(held_part, held, config, normal_level=normal_level)
+    # the nats of a state or a count are no density, which is all that PCA has
+    dense = list(first.fitted.density.roles.dense)
+    still = outcome.still  # PCA does not follow a drift, so neither does what it is compared with
+    baseline = compare_with_pca(
+        first.part.values[:, dense],
+        held_part.values[:, dense],
+        still.contribution[:, dense].sum(axis=1) + still.kl,
+        latent=first.fitted.latent,
+    )
+    return DetectorRecord(
+        format=FORMAT,
+        config=config,
+        contract=final.part.checked.contract,
+        profiles=final.profiles,
+        roles=final.fitted.density.roles,
+        normal_level=normal_level,
+        normal_contribution=tuple(
+            np.mean(held.contribution[scorable], axis=0).tolist()
+            if scorable.any()
+            else [0.0] * len(final.profiles)
+        ),
+        shift_model=final.shift_model,
+        rule_limits=final.rule_limits,
+        limits=limits,
+        calibrations=calibrations,
+        fallback=min(calibrations, key=lambda asset: calibrations[asset].threshold),
+        health=_judge(outcome, baseline),
+        baseline={
+            "pca_nll_nats": baseline.pca_nll,
+            "vae_nll_nats": baseline.vae_nll,
+            "num_rows": float(baseline.num_rows),
+        },
+        curves=first.fitted.curves,
+        facts=_list_facts(outcome, seed=seed),
+        files={
+            name: hashlib.sha256(content).hexdigest()
+            for name, content in final.fitted.density.files.items()
+        },
+    )
+
+
+def _list_facts(outcome: _Outcome, *, seed: int) -> TrainingFacts:
+    final, held_part = outcome.final, outcome.held_part
+    times = final.part.timestamps
+    return TrainingFacts(
+        seed=seed,
+        backend=final.fitted.backend,
+        latent=final.fitted.latent,
+        num_rows=final.part.steps.num_steps,
+        num_held_out=held_part.steps.num_steps,
+        num_steps=final.fitted.num_steps,
+        num_skipped=final.fitted.num_skipped,
+        first_us=int(times.min()),
+        last_us=int(held_part.timestamps.max(initial=times.max())),
+        versions={name: version(name) for name in LIBRARIES},
+    )
+
+
+def _calibrate_assets(
+    part: Part, held: ScoredSteps, config: DetectorConfig, *, normal_level: float
+) -> tuple[dict[str, ChannelLimits], dict[str, Calibration]]:
+    settings = config.threshold
+    energy, shift = smooth_channels(held, settings=settings, normal_level=normal_level)
+    rules = make_alert_rules(config, part.checked.contract.period_s)
+    limits, calibrations = {}, {}
+    ruled = held.breach.codes != 0
+    for asset in part.count_steps():
+        mine = part.rows_of(asset) & ~np.isnan(energy)
+        score = np.empty(0)
+        if mine.any():
+            free = mine & ~ruled if (mine & ~ruled).any() else mine
+            limits[asset] = set_limits(
+                energy[free], shift[free], false_alarm_rate=settings.false_alarm_rate
+            )
+            score, _ = combine(energy[mine], shift[mine], [limits[asset]])
+        calibrations[asset] = calibrate(
+            HeldOut(asset, part.timestamps[mine], score, ruled[mine]),
+            rules=rules,
+            budget_per_week=settings.alert_budget_per_week,
+            false_alarm_rate=settings.false_alarm_rate,
+            provisional=settings.provisional,
+        )
+    return limits, calibrations
+
+
+def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
+    first = outcome.first
+    roles = first.fitted.density.roles
+    modelled = list(roles.modelled)
+    scale = np.exp(np.array(roles.log_scale))
+    scores = outcome.still
+    floor = sigma_floor(
+        scale,
+        tuple(first.profiles[i] for i in modelled),
+        fraction=outcome.config.model.floor_fraction,
+    )
+    if outcome.config.preset == "question-squared-error":
+        floor = np.zeros_like(floor)  # its sigma is given, and has no lower bound
+    floor = roles.channels.find_floors(floor)
+    fit = HeldOutFit(
+        outcome.held_part.values[:, modelled],
+        scores.mean[:, modelled],
+        scores.sigma[:, modelled],
+        floor,
+    )
+    scorable = ~np.isnan(outcome.held.energy)
+    attribution = measure_attribution(
+        first.fitted.density,
+        outcome.held_part.values,
+        outcome.held_part.steps.segment_start,
+        normal_contribution=np.mean(scores.contribution[scorable], axis=0)
+        if scorable.any()
+        else np.zeros(len(first.profiles)),
+    )
+    return check_health(
+        fit, baseline, attribution, active_units=first.fitted.curves.active_units[-1]
+    )
