@@ -93,6 +93,8 @@ class ModelConfig(_Settings):
         likelihoods: Likelihood by name of sensor: gaussian, student_t, laplace, quantised,
             log_normal, poisson, bernoulli or categorical. Sensors that are not named have the
             one of their kind.
+        asset_offsets: Whether each asset of a fleet has a middle of its own, or a level that
+            other assets do not have is strange.
     """
 
     window: Annotated[int, Field(ge=1, le=512)] = 1
@@ -108,6 +110,7 @@ class ModelConfig(_Settings):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     max_skipped_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     likelihoods: dict[str, LikelihoodName] = Field(default_factory=dict)
+    asset_offsets: bool = True
 
     @model_validator(mode="after")
     def _limits_in_order(self) -> Self:

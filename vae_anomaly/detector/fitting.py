@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vae_anomaly.config import DetectorConfig, ModelConfig
 from vae_anomaly.detector.adaptation import Track
 from vae_anomaly.detector.calibration import require_held_out
+from vae_anomaly.detector.offsets import find_offsets, remove_offsets
 from vae_anomaly.detector.rules import RuleLimits, set_rule_limits
 from vae_anomaly.detector.shift import AssetSteps, ShiftModel, fit_shift_model
 from vae_anomaly.domain import (
@@ -65,13 +66,27 @@ class Part:
 
 @dataclass(frozen=True)
 class FittedPart:
-    """A density with the steps it was fitted to."""
+    """A density with the steps it was fitted to.
+
+    Attributes:
+        part: The steps.
+        profiles: What their values look like, one per sensor.
+        offsets: Offset of each sensor by asset, as in `find_offsets`.
+        fitted: The density.
+        shift_model: What a shifted sensor is, or None to look for none.
+        rule_limits: Where the rules beside the density fire.
+    """
 
     part: Part
     profiles: tuple[SensorProfile, ...]
+    offsets: dict[str, tuple[float, ...]]
     fitted: FittedDensity
     shift_model: ShiftModel | None
     rule_limits: RuleLimits
+
+    def level(self, part: Part) -> FloatArray:
+        """Return the values of some steps without the offsets of their assets."""
+        return _level(part, self.offsets)
 
 
 @dataclass(frozen=True)
@@ -119,19 +134,13 @@ def fit_networks(
     _require_steps(fit_part, held_part, config)
     num_fits = 1 if calibration is not None else 2
     options = FitOptions(
-        preset=config.preset,
-        seed=seed,
-        held_out=held_part.values,
-        held_out_start=held_part.steps.segment_start,
-        progress=_tell_share(progress, 0, num_fits),
+        preset=config.preset, seed=seed, progress=_tell_share(progress, 0, num_fits)
     )
-    first = final = _fit_part(fit_part, config.model, options, config)
+    first = final = _fit_part(fit_part, config.model, options, config, held_out=held_part)
     if calibration is None:
         # of the same latent size, so that both networks have one shape and are compiled once
         settings = config.model.model_copy(update={"latent": first.fitted.latent})
-        options = FitOptions(
-            preset=config.preset, seed=seed, progress=_tell_share(progress, 1, num_fits)
-        )
+        options = replace(options, progress=_tell_share(progress, 1, num_fits))
         final = _fit_part(make_part(training, training.usable, config), settings, options, config)
     return Networks(first, final, held_part)
 
@@ -194,22 +203,40 @@ def _count_held_out(fit: Part, held: Part) -> dict[str, int]:
     return counts
 
 
+def _level(part: Part, offsets: dict[str, tuple[float, ...]]) -> FloatArray:
+    names = part.checked.readings.asset_names
+    return remove_offsets(part.values, part.steps.asset_codes, names, offsets)
+
+
 def _fit_part(
-    part: Part, settings: ModelConfig, options: FitOptions, config: DetectorConfig
+    part: Part,
+    settings: ModelConfig,
+    options: FitOptions,
+    config: DetectorConfig,
+    *,
+    held_out: Part | None = None,
 ) -> FittedPart:
-    profiles = profile_sensors(
-        part.values,
-        sensors=part.checked.contract.sensors,
-        asset_codes=part.steps.asset_codes,
-    )
-    start = part.steps.segment_start
-    rule_limits = set_rule_limits(part.values, start, profiles, settings=config.rules)
-    fitted = fit_density(part.values, start, profiles, settings=settings, options=options)
-    return FittedPart(part, profiles, fitted, _fit_shift_model(part, fitted, config), rule_limits)
+    raw, codes, start = part.values, part.steps.asset_codes, part.steps.segment_start
+    profiles = profile_sensors(raw, sensors=part.checked.contract.sensors, asset_codes=codes)
+    rule_limits = set_rule_limits(raw, start, profiles, settings=config.rules)
+    offsets: dict[str, tuple[float, ...]] = {}
+    if settings.asset_offsets and config.preset == "default":
+        names = part.checked.readings.asset_names
+        offsets = find_offsets(raw, codes, names, profiles, likelihoods=settings.likelihoods)
+    values = _level(part, offsets)
+    if held_out is not None:
+        options = replace(
+            options,
+            held_out=_level(held_out, offsets),
+            held_out_start=held_out.steps.segment_start,
+        )
+    fitted = fit_density(values, start, profiles, settings=settings, options=options)
+    shift_model = _fit_shift_model(part, values, fitted, config)
+    return FittedPart(part, profiles, offsets, fitted, shift_model, rule_limits)
 
 
 def _fit_shift_model(
-    part: Part, fitted: FittedDensity, config: DetectorConfig
+    part: Part, values: FloatArray, fitted: FittedDensity, config: DetectorConfig
 ) -> ShiftModel | None:
     span, roles = config.threshold.shift_steps, fitted.density.roles
     if not span or not roles.dense:
@@ -221,11 +248,9 @@ def _fit_shift_model(
         part.checked.contract.period_s,
         config.threshold.adaptation_steps,
     )
-    values = roles.take_dense(part.values)
     names = part.checked.readings.asset_names
-    return fit_shift_model(
-        AssetSteps(values, steps.segment_start, track, names), latent=fitted.latent, span=span
-    )
+    dense = AssetSteps(roles.take_dense(values), steps.segment_start, track, names)
+    return fit_shift_model(dense, latent=fitted.latent, span=span)
 
 
 def _tell_share(

@@ -78,7 +78,7 @@ def judge_networks(networks: Networks, *, config: DetectorConfig, seed: int) -> 
     first, held_part = networks.first, networks.held_part
     judged = _without_new_movers(first.fitted.density, networks.final.fitted.density.roles)
     held = _score_held_out(held_part, judged, first, config)
-    still = first.fitted.density.score(held_part.values, held_part.steps.segment_start)
+    still = first.fitted.density.score(first.level(held_part), held_part.steps.segment_start)
     outcome = _Outcome(first, networks.final, held_part, held, still, config)
     return FittedDetector(networks.final.fitted.density, _make_record(outcome, seed=seed))
 
@@ -108,7 +108,7 @@ def _score_held_out(
     """Score held-out steps as they are scored in use: after the steps that came before them."""
     checked, mine = held_part.checked, held_part.steps
     steps = make_part(checked, checked.usable, config).steps
-    scorer = Scorer(density, fit.shift_model, fit.rule_limits, config.threshold)
+    scorer = Scorer(density, fit.offsets, fit.shift_model, fit.rule_limits, config.threshold)
     scored = score_steps(checked, steps, scorer)
     return scored.take(mine, np.isin(steps.rows, mine.rows))
 
@@ -123,8 +123,8 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
     dense = list(first.fitted.density.roles.dense)
     still = outcome.still  # PCA does not follow a drift, so neither does what it is compared with
     baseline = compare_with_pca(
-        first.part.values[:, dense],
-        held_part.values[:, dense],
+        first.level(first.part)[:, dense],
+        first.level(held_part)[:, dense],
         still.contribution[:, dense].sum(axis=1) + still.kl,
         latent=first.fitted.latent,
     )
@@ -134,6 +134,7 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
         contract=final.part.checked.contract,
         profiles=final.profiles,
         roles=final.fitted.density.roles,
+        offsets=final.offsets,
         normal_level=normal_level,
         normal_contribution=tuple(
             np.mean(held.contribution[scorable], axis=0).tolist()
@@ -218,8 +219,9 @@ def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
     if outcome.config.preset == "question-squared-error":
         floor = np.zeros_like(floor)  # its sigma is given, and has no lower bound
     floor = roles.channels.find_floors(floor)
+    held_out = first.level(outcome.held_part)
     fit = HeldOutFit(
-        outcome.held_part.values[:, modelled],
+        held_out[:, modelled],
         scores.mean[:, modelled],
         scores.sigma[:, modelled],
         floor,
@@ -227,7 +229,7 @@ def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
     scorable = ~np.isnan(outcome.held.energy)
     attribution = measure_attribution(
         first.fitted.density,
-        outcome.held_part.values,
+        held_out,
         outcome.held_part.steps.segment_start,
         normal_contribution=np.mean(scores.contribution[scorable], axis=0)
         if scorable.any()

@@ -66,6 +66,7 @@ class DetectorRecord:
         contract: Sensors, units and period.
         profiles: What the training values of each sensor looked like.
         roles: How each sensor is scored.
+        offsets: Offset of each sensor, raw units, by asset of a fleet; see `find_offsets`.
         normal_level: Median energy of held-out normal steps; stands in for missing steps.
         normal_contribution: Mean contribution of each sensor on held-out normal steps, nats.
         shift_model: What a shifted sensor is, or None where none is looked for.
@@ -86,6 +87,7 @@ class DetectorRecord:
     contract: Contract
     profiles: tuple[SensorProfile, ...]
     roles: SensorRoles
+    offsets: dict[str, tuple[float, ...]]
     normal_level: float
     normal_contribution: tuple[float, ...]
     shift_model: ShiftModel | None
@@ -182,6 +184,8 @@ def _check_consistent(record: DetectorRecord) -> None:
         raise ValueError(
             f"expected one role for each of {format_plural(num_sensors, 'sensor')}, got others"
         )
+    if any(len(offset) != num_sensors for offset in record.offsets.values()):
+        raise ValueError(f"expected offsets of {format_plural(num_sensors, 'sensor')}, got others")
     if len(roles.likelihoods) not in {0, len(roles.modelled)}:
         raise ValueError(
             f"expected {len(roles.modelled)} likelihoods, got {len(roles.likelihoods)}"

@@ -141,12 +141,14 @@ class Scorer:
 
     Attributes:
         density: The fitted density.
+        offsets: Offset of each sensor, raw units, by asset; see `find_offsets`.
         shift_model: What a shifted sensor is, or None to look for none.
         rule_limits: Where the rules beside the density fire.
         settings: How slowly a level may drift, and which share of its sensors a step needs.
     """
 
     density: Density
+    offsets: dict[str, tuple[float, ...]]
     shift_model: ShiftModel | None
     rule_limits: RuleLimits
     settings: ThresholdConfig
@@ -186,8 +188,12 @@ def score_steps(
             rooms.mine = StepScores.empty(shape)
         near = slice(span.first, span.stop)
         start = np.maximum(steps.segment_start[near] - span.first, 0)
-        mine = AssetSteps(values[near], start, track.take(near), readings.asset_names)
+        offset = scorer.offsets.get(readings.asset_names[steps.asset_codes[span.start]])
+        levelled = values[near] if offset is None else values[near] - np.array(offset)
+        mine = AssetSteps(levelled, start, track.take(near), readings.asset_names)
         _score_span(span, mine, scorer, room=rooms.mine, out=out)
+        if offset is not None and out.expected is not None:
+            out.expected.mean[span.start : span.stop] += np.array(offset)
 
     run_side_by_side(score, spans)
     ruled = RuleSteps(values, steps.segment_start, track.timestamps, track.period_s)
@@ -300,7 +306,13 @@ def score_rows(
         gap_steps=record.config.readings.gap_steps,
     )
     _require_period(steps, record)
-    scorer = Scorer(density, record.shift_model, record.rule_limits, record.config.threshold)
+    scorer = Scorer(
+        density,
+        record.offsets,
+        record.shift_model,
+        record.rule_limits,
+        record.config.threshold,
+    )
     scored = score_steps(checked, steps, scorer, with_expected=with_expected)
     energy, shift = smooth_channels(
         scored, settings=record.config.threshold, normal_level=record.normal_level

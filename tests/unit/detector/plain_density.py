@@ -71,6 +71,7 @@ def make_record(
         contract=Contract(tuple(Sensor(name) for name in SENSORS), PERIOD_S, asset=asset),
         profiles=profile_sensors(np.full((3, 2), NAN), sensors=[Sensor(n) for n in SENSORS]),
         roles=make_density().roles,
+        offsets={},
         normal_level=normal_level,
         normal_contribution=(0.9, NAN),
         shift_model=None,

@@ -86,7 +86,7 @@ def test_a_fleet_has_one_model_and_a_threshold_per_calibrated_asset(fleet_detect
 
 def test_an_asset_that_was_not_calibrated_gets_the_lowest_threshold(fleet_detector):
     table = pa.concat_tables(
-        [make_asset(asset, 5, seed=5) for asset in ("pump-1", "pump-2", "pump-3", "elsewhere")]
+        [make_asset(asset, 5, seed=5) for asset in ("anywhere", "pump-2", "pump-3", "elsewhere")]
     )
     scores = fleet_detector.score(table)
     low, high = (fleet_detector.record.calibrations[f"pump-{i}"].threshold for i in (2, 3))

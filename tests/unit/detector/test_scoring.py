@@ -140,7 +140,7 @@ def test_a_step_is_scored_where_any_sensor_is_present_when_few_are_asked_for():
     checked = check(make_table([NULL, 1.0], [NULL, NULL]), record)
     steps = order_steps(checked.readings, checked.usable, period_s=60.0, gap_steps=5)
     settings = ThresholdConfig(min_observed_share=1e-9)
-    scored = score_steps(checked, steps, Scorer(make_density(), None, NO_RULES, settings))
+    scored = score_steps(checked, steps, Scorer(make_density(), {}, None, NO_RULES, settings))
     assert scored.reason.tolist() == ["too_few_sensors", ""]
 
 
