@@ -323,7 +323,18 @@ def test_evaluate_takes_other_names_of_time_and_asset(fitted, work, tmp_path):
 def test_evaluate_of_raw_readings_asks_for_a_detector(work):
     outcome = run("evaluate", work / "labelled.parquet")
     assert outcome.code == 1
+    assert "got columns ('timestamp', 'sensor 0 (unit)', " in outcome.err
     assert "Give --detector to score them" in outcome.err
+
+
+def test_evaluate_of_half_a_scores_file_says_what_is_missing(scored, work, tmp_path):
+    table = pq.read_table(work / "scores.parquet")
+    pq.write_table(table.drop_columns(["reason"]), tmp_path / "part.parquet")
+    outcome = run("evaluate", tmp_path / "part.parquet", "--detector", work / "detector")
+    assert outcome.code == 1
+    assert "expected the scores of this detector, got columns ('timestamp', " in outcome.err
+    assert "; missing ('reason',). Give the whole table" in outcome.err
+    assert run("evaluate", tmp_path / "part.parquet").code == 0
 
 
 def test_evaluate_without_labels_says_so(fitted, work):
@@ -349,7 +360,7 @@ def test_report_of_files_is_one_page(fitted, work, tmp_path):
     [
         (("check", "{work}/nothing.parquet"), "nothing.parquet"),
         (("check", "{work}/pipeline.toml"), "expected a Parquet file"),
-        (("check", "{work}/normal.parquet", "--sensors", "nope"), "missing ('nope',)"),
+        (("check", "{work}/normal.parquet", "--sensors", "nope"), "none of them, but col"),
         (("check", "{work}/normal.parquet", "--config", "{work}/no.toml"), "vae-anomaly init"),
         (("fit", "{work}/no.parquet", "--out", "{work}/d2"), "no.parquet"),
         (("fit", "{work}/normal.parquet", "--out", "{work}"), "Choose another folder"),

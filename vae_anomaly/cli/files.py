@@ -224,15 +224,18 @@ def _score_labelled(
 ) -> tuple[pa.Table, tuple[AlertEvent, ...] | None]:
     """Give labelled scores, and alert events where there is a detector to find them."""
     from vae_anomaly.cli import inputs
+    from vae_anomaly.readings.contract import list_names
 
     contract = None if detector is None else detector.contract
-    if inputs.is_scores_file(paths):
+    columns = inputs.list_columns(paths)
+    if set(columns) >= inputs.SCORE_COLUMNS:
         scores = inputs.read_files(paths)
         events = None if detector is None else detector.find_events(scores)
     elif detector is None:
         raise EvaluationError(
             f"Cannot evaluate '{paths[0]}': expected a scores file with the columns 'score' and "
-            "'state', got raw readings. Give --detector to score them."
+            f"'state', got columns {list_names(columns)}. Give --detector to score them, if they "
+            "are raw readings."
         )
     else:
         examination = detector.examine(paths, with_expected=False)

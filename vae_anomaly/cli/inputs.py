@@ -151,15 +151,16 @@ def load_detector(reference: str, *, config: Path) -> tuple[Detector, ModelVersi
     return registry.load_detector(reference, config=settings)
 
 
-def is_scores_file(paths: Sequence[str]) -> bool:
-    """Whether the files hold scores, rather than raw readings.
+def list_columns(paths: Sequence[str]) -> tuple[str, ...]:
+    """Name the columns that every file has; with `SCORE_COLUMNS` they hold scores.
 
     Raises:
         ReadingsError: There is no such file, or it is not Parquet.
     """
     from vae_anomaly.readings.source import open_source
 
-    return all(set(part.schema.names) >= SCORE_COLUMNS for part in open_source(paths))
+    first, *others = [part.schema.names for part in open_source(paths)]
+    return tuple(name for name in first if all(name in names for names in others))
 
 
 def read_files(paths: Sequence[str]) -> pa.Table:

@@ -24,7 +24,7 @@ from vae_anomaly.detector.scoring import (
     score_steps,
     smooth_channels,
 )
-from vae_anomaly.domain import Calibration, HealthCheck
+from vae_anomaly.domain import Calibration, FloatArray, HealthCheck
 from vae_anomaly.model.density import Density, StepScores, sigma_floor
 from vae_anomaly.model.roles import SensorRoles
 
@@ -45,17 +45,13 @@ class _Outcome:
     """What a fit leaves to be judged and written down.
 
     Attributes:
-        first: Fitted without the held-out steps; it is judged on them.
-        final: What the detector scores with.
-        held_part: The held-out steps.
-        held: What `first` says of them, as in use.
-        still: What `first` says of them without following a drift: what it has learnt.
+        networks: What was fitted.
+        held: What the first of them says of the held-out steps, as in use.
+        still: The same without following a drift: what it has learnt.
         config: All settings.
     """
 
-    first: FittedPart
-    final: FittedPart
-    held_part: Part
+    networks: Networks
     held: ScoredSteps
     still: StepScores
     config: DetectorConfig
@@ -79,7 +75,7 @@ def judge_networks(networks: Networks, *, config: DetectorConfig, seed: int) -> 
     judged = _without_new_movers(first.fitted.density, networks.final.fitted.density.roles)
     held = _score_held_out(held_part, judged, first, config)
     still = first.fitted.density.score(first.level(held_part), held_part.steps.segment_start)
-    outcome = _Outcome(first, networks.final, held_part, held, still, config)
+    outcome = _Outcome(networks, held, still, config)
     return FittedDetector(networks.final.fitted.density, _make_record(outcome, seed=seed))
 
 
@@ -114,9 +110,8 @@ def _score_held_out(
 
 
 def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
-    first, final, config = outcome.first, outcome.final, outcome.config
-    held_part, held = outcome.held_part, outcome.held
-    scorable = ~np.isnan(held.energy)
+    networks, held, config = outcome.networks, outcome.held, outcome.config
+    first, final, held_part = networks.first, networks.final, networks.held_part
     normal_level = find_normal_level(held.energy)
     limits, calibrations = _calibrate_assets(held_part, held, config, normal_level=normal_level)
     # the nats of a state or a count are no density, which is all that PCA has
@@ -136,11 +131,7 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
         roles=final.fitted.density.roles,
         offsets=final.offsets,
         normal_level=normal_level,
-        normal_contribution=tuple(
-            np.mean(held.contribution[scorable], axis=0).tolist()
-            if scorable.any()
-            else [0.0] * len(final.profiles)
-        ),
+        normal_contribution=tuple(_average_scorable(held.contribution, held).tolist()),
         shift_model=final.shift_model,
         rule_limits=final.rule_limits,
         limits=limits,
@@ -153,7 +144,7 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
             "num_rows": float(baseline.num_rows),
         },
         curves=first.fitted.curves,
-        facts=_list_facts(outcome, seed=seed),
+        facts=_list_facts(networks, seed=seed),
         files={
             name: hashlib.sha256(content).hexdigest()
             for name, content in final.fitted.density.files.items()
@@ -161,8 +152,16 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
     )
 
 
-def _list_facts(outcome: _Outcome, *, seed: int) -> TrainingFacts:
-    final, held_part = outcome.final, outcome.held_part
+def _average_scorable(contribution: FloatArray, held: ScoredSteps) -> FloatArray:
+    """Average over the steps that could be scored; 0 where none could. Shape `(sensors,)`."""
+    scorable = ~np.isnan(held.energy)
+    return (
+        contribution[scorable].mean(axis=0) if scorable.any() else np.zeros(contribution.shape[1])
+    )
+
+
+def _list_facts(networks: Networks, *, seed: int) -> TrainingFacts:
+    final, held_part = networks.final, networks.held_part
     times = final.part.timestamps
     return TrainingFacts(
         seed=seed,
@@ -206,7 +205,7 @@ def _calibrate_assets(
 
 
 def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
-    first = outcome.first
+    first, held_part = outcome.networks.first, outcome.networks.held_part
     roles = first.fitted.density.roles
     modelled = list(roles.modelled)
     scale = np.exp(np.array(roles.log_scale))
@@ -219,21 +218,18 @@ def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
     if outcome.config.preset == "question-squared-error":
         floor = np.zeros_like(floor)  # its sigma is given, and has no lower bound
     floor = roles.channels.find_floors(floor)
-    held_out = first.level(outcome.held_part)
+    held_out = first.level(held_part)
     fit = HeldOutFit(
         held_out[:, modelled],
         scores.mean[:, modelled],
         scores.sigma[:, modelled],
         floor,
     )
-    scorable = ~np.isnan(outcome.held.energy)
     attribution = measure_attribution(
         first.fitted.density,
         held_out,
-        outcome.held_part.steps.segment_start,
-        normal_contribution=np.mean(scores.contribution[scorable], axis=0)
-        if scorable.any()
-        else np.zeros(len(first.profiles)),
+        held_part.steps.segment_start,
+        normal_contribution=_average_scorable(scores.contribution, outcome.held),
     )
     return check_health(
         fit, baseline, attribution, active_units=first.fitted.curves.active_units[-1]

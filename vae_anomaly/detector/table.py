@@ -20,6 +20,8 @@ from vae_anomaly.domain import (
     Texts,
     name_sensor_reasons,
 )
+from vae_anomaly.errors import ContractError
+from vae_anomaly.readings.contract import list_names
 from vae_anomaly.readings.rows import take_rows
 
 if TYPE_CHECKING:
@@ -74,9 +76,13 @@ def read_traces(
 
     Returns:
         Name and trace of one asset after the other, by name.
+
+    Raises:
+        ContractError: The table is not one of scores, or of another detector's.
     """
     import pyarrow.compute as pc
 
+    _require_scores(scores, contract)
     if scores["score"].null_count:
         scores = scores.filter(pc.is_valid(scores["score"]))
     times = scores[contract.timestamp].cast("int64").to_numpy()
@@ -101,6 +107,20 @@ def read_traces(
                 take_rows(excess, rows),
                 reason[rows],
             ),
+        )
+
+
+def _require_scores(scores: pa.Table, contract: Contract) -> None:
+    needed = {contract.timestamp, "score", "reason", "contribution"}
+    missing = sorted(needed - set(scores.column_names))
+    if not missing:
+        parts = {field.name for field in scores["contribution"].type}
+        missing = [f"contribution.{x}" for x in contract.sensor_names if x not in parts]
+    if missing:
+        raise ContractError(
+            "Cannot find alert events: expected the scores of this detector, got columns "
+            f"{list_names(scores.column_names)}; missing {list_names(missing)}. Give the whole "
+            "table that scoring with it returned."
         )
 
 

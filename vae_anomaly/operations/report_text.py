@@ -1,4 +1,4 @@
-"""Numbers, times and durations as a person reads them; used by the report page."""
+"""Numbers, times and durations as a person reads them, on the page and on the terminal."""
 
 from __future__ import annotations
 

@@ -153,13 +153,15 @@ def contract_from_dict(content: Mapping[str, Any]) -> Contract:
 
 
 def list_names(names: Iterable[str]) -> str:
-    """Write names as a tuple, the first dozen where there are more.
+    """Write names as a tuple, the first dozen where there are more, and none as a word.
 
     Example:
-        >>> list_names(["flow"])
-        "('flow',)"
+        >>> list_names(["flow"]), list_names([])
+        ("('flow',)", 'none')
     """
     every = tuple(names)
+    if not every:
+        return "none"
     if len(every) <= MAX_NAMES:
         return repr(every)
     shown = ", ".join(repr(name) for name in every[:MAX_NAMES])
@@ -205,10 +207,14 @@ def _check_present(
     missing = [name for name in sensors if name not in columns]
     if missing:
         found = [name for name in sensors if name in columns]
+        got = (
+            f"{list_names(found)}; missing {list_names(missing)}"
+            if found
+            else f"none of them, but columns {list_names(columns)}"
+        )
         raise ContractError(
-            f"Cannot {purpose}: expected sensors {list_names(sensors)}, got {list_names(found)}; "
-            f"missing {list_names(missing)}. Add them, null where nothing was measured, or ask "
-            "for other sensors."
+            f"Cannot {purpose}: expected sensors {list_names(sensors)}, got {got}. Add them, null "
+            "where nothing was measured, or ask for other sensors."
         )
 
 

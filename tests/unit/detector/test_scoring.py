@@ -223,6 +223,18 @@ def test_rules_open_an_alert_event_that_blames_the_sensor_and_no_other():
     assert (span.first, span.last) == (2, 8)
 
 
+def test_scores_of_another_detector_make_no_traces():
+    record = make_record()
+    table = score_table(make_table([9.0]), record)
+    other = replace(record.contract, sensors=(*record.contract.sensors, Sensor("level")))
+    for scores, contract, missing in (
+        (table, other, r"\('contribution.level',\)"),
+        (table.drop_columns(["score"]), record.contract, r"\('score',\)"),
+    ):
+        with pytest.raises(ContractError, match=f"expected the scores of .* missing {missing}"):
+            list(read_traces(scores, contract, normal=np.zeros(3)))
+
+
 @pytest.mark.parametrize("reason", SensorReason)
 def test_every_reason_that_names_a_sensor_blames_it(reason):
     record = make_record()

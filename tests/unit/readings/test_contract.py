@@ -86,6 +86,13 @@ def test_no_column_of_numbers_is_refused() -> None:
         infer(columns(note=ColumnKind.TEXT, label_x=ColumnKind.NUMBER))
 
 
+def test_input_without_any_of_the_sensors_is_told_what_it_has() -> None:
+    with pytest.raises(
+        ContractError, match=r"got none of them, but columns \('timestamp', 'score'\)\. Add them"
+    ):
+        infer(columns(score=ColumnKind.NUMBER), sensors=("flow", "level"))
+
+
 def test_missing_sensor_is_named() -> None:
     with pytest.raises(
         ContractError,
@@ -170,7 +177,7 @@ def test_extra_columns_are_noted() -> None:
             | {"pressure (Pa)": RawColumn("pressure (Pa)", ColumnKind.NUMBER, "double", "'a'")},
             r"expected numbers in sensor column 'flow', got text",
         ),
-        ({}, r"expected a time column 'timestamp', got columns \(\)\. Name it in the settings"),
+        ({}, r"expected a time column 'timestamp', got columns none\. Name it in the settings"),
     ],
     ids=["asset", "sensor", "text", "time"],
 )
