@@ -95,6 +95,8 @@ class ModelConfig(_Settings):
             one of their kind.
         asset_offsets: Whether each asset of a fleet has a middle of its own, or a level that
             other assets do not have is strange.
+        context: Sensors that the others depend on and that are not scored themselves, such as
+            set-points, modes or the weather.
     """
 
     window: Annotated[int, Field(ge=1, le=512)] = 1
@@ -111,6 +113,7 @@ class ModelConfig(_Settings):
     max_skipped_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     likelihoods: dict[str, LikelihoodName] = Field(default_factory=dict)
     asset_offsets: bool = True
+    context: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _limits_in_order(self) -> Self:

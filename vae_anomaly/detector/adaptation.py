@@ -10,7 +10,7 @@ no trace. Blocks without readings, and those before the first reading, count as 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -21,7 +21,6 @@ from vae_anomaly.model.channels import (
     SensorScores,
     encode_sensor,
     find_parameters,
-    make_channels,
     move_sensor,
 )
 from vae_anomaly.model.density import StepScores
@@ -73,9 +72,7 @@ def adapt(
     scores: StepScores,
     values: FloatArray,
     track: Track,
-    *,
-    modelled: tuple[int, ...],
-    likelihoods: tuple[ChosenLikelihood, ...] = (),
+    sensors: Sequence[tuple[int, ChosenLikelihood]],
 ) -> None:
     """Move and widen what is expected of each sensor by what it has done lately.
 
@@ -89,15 +86,10 @@ def adapt(
             changed in place.
         values: The raw values. Shape `(steps, sensors)`.
         track: When and where the steps were, and how far the level reaches.
-        modelled: The sensors in the network; those that were constant keep their rule.
-        likelihoods: Their likelihoods; Gaussian where none is given.
+        sensors: The sensors that the network scores, with their likelihoods; those that were
+            constant keep their rule.
     """
-    chosen = make_channels(likelihoods, len(modelled)).sensors
-    moving = [
-        (sensor, one)
-        for sensor, one in zip(modelled, chosen, strict=True)
-        if find_likelihood(one.name).is_density
-    ]
+    moving = [(sensor, one) for sensor, one in sensors if find_likelihood(one.name).is_density]
     residual = np.empty((len(values), len(moving)), order="F")
     for k, (sensor, one) in enumerate(moving):
         middle, spread = find_parameters(one, scores.mean[:, sensor], scores.sigma[:, sensor])

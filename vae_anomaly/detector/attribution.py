@@ -58,6 +58,8 @@ def measure_attribution(
     starts = _choose_starts(segment_start, before)
     ranks = []
     for position, sensor in enumerate(density.roles.modelled):
+        if sensor in density.roles.context:
+            continue
         usable = starts[np.isfinite(values[starts, sensor])]
         if not len(usable):
             continue

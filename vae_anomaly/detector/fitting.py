@@ -218,7 +218,9 @@ def _fit_part(
 ) -> FittedPart:
     raw, codes, start = part.values, part.steps.asset_codes, part.steps.segment_start
     profiles = profile_sensors(raw, sensors=part.checked.contract.sensors, asset_codes=codes)
-    rule_limits = set_rule_limits(raw, start, profiles, settings=config.rules)
+    rule_limits = set_rule_limits(
+        raw, start, profiles, settings=config.rules, context=settings.context
+    )
     offsets: dict[str, tuple[float, ...]] = {}
     if settings.asset_offsets and config.preset == "default":
         names = part.checked.readings.asset_names
@@ -239,7 +241,8 @@ def _fit_shift_model(
     part: Part, values: FloatArray, fitted: FittedDensity, config: DetectorConfig
 ) -> ShiftModel | None:
     span, roles = config.threshold.shift_steps, fitted.density.roles
-    if not span or not roles.dense:
+    context = [k for k, sensor in enumerate(roles.dense) if sensor in roles.context]
+    if not span or len(context) == len(roles.dense):
         return None
     steps = part.steps
     track = Track(
@@ -250,7 +253,7 @@ def _fit_shift_model(
     )
     names = part.checked.readings.asset_names
     dense = AssetSteps(roles.take_dense(values), steps.segment_start, track, names)
-    return fit_shift_model(dense, latent=fitted.latent, span=span)
+    return fit_shift_model(dense, latent=fitted.latent, span=span, context=context)
 
 
 def _tell_share(

@@ -115,13 +115,15 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
     normal_level = find_normal_level(held.energy)
     limits, calibrations = _calibrate_assets(held_part, held, config, normal_level=normal_level)
     # the nats of a state or a count are no density, which is all that PCA has
-    dense = list(first.fitted.density.roles.dense)
+    roles = first.fitted.density.roles
+    dense = list(roles.dense)
     still = outcome.still  # PCA does not follow a drift, so neither does what it is compared with
     baseline = compare_with_pca(
         first.level(first.part)[:, dense],
         first.level(held_part)[:, dense],
         still.contribution[:, dense].sum(axis=1) + still.kl,
         latent=first.fitted.latent,
+        given=[k for k, sensor in enumerate(dense) if sensor in roles.context],
     )
     return DetectorRecord(
         format=FORMAT,
@@ -207,7 +209,7 @@ def _calibrate_assets(
 def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
     first, held_part = outcome.networks.first, outcome.networks.held_part
     roles = first.fitted.density.roles
-    modelled = list(roles.modelled)
+    modelled, scored = list(roles.modelled), [sensor for sensor, _ in roles.scored]
     scale = np.exp(np.array(roles.log_scale))
     scores = outcome.still
     floor = sigma_floor(
@@ -220,10 +222,10 @@ def _judge(outcome: _Outcome, baseline: BaselineFit) -> tuple[HealthCheck, ...]:
     floor = roles.channels.find_floors(floor)
     held_out = first.level(held_part)
     fit = HeldOutFit(
-        held_out[:, modelled],
-        scores.mean[:, modelled],
-        scores.sigma[:, modelled],
-        floor,
+        held_out[:, scored],
+        scores.mean[:, scored],
+        scores.sigma[:, scored],
+        floor[[modelled.index(sensor) for sensor in scored]],
     )
     attribution = measure_attribution(
         first.fitted.density,

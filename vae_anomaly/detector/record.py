@@ -23,6 +23,9 @@ from vae_anomaly.model.likelihoods import ALL_LIKELIHOODS
 from vae_anomaly.model.roles import SensorRoles
 from vae_anomaly.wording import format_plural
 
+CONTEXT = "context"
+"""What a sensor has in place of a likelihood that counts."""
+
 FORMAT = 5
 """Version of the saved form; raised when an older reader could misread it."""
 
@@ -117,10 +120,13 @@ class DetectorRecord:
 
     @property
     def likelihoods(self) -> dict[str, str]:
-        """Likelihood by name of sensor, of those in the network."""
+        """Likelihood by name of sensor, of those in the network; `CONTEXT` of context."""
         names, roles = self.contract.sensor_names, self.roles
         chosen = zip(roles.modelled, roles.channels.sensors, strict=True)
-        return {names[sensor]: one.name for sensor, one in chosen}
+        return {
+            names[sensor]: CONTEXT if sensor in roles.context else one.name
+            for sensor, one in chosen
+        }
 
 
 def write_record(record: DetectorRecord) -> str:
@@ -184,6 +190,8 @@ def _check_consistent(record: DetectorRecord) -> None:
         raise ValueError(
             f"expected one role for each of {format_plural(num_sensors, 'sensor')}, got others"
         )
+    if not {*roles.context} <= {*roles.modelled}:
+        raise ValueError("expected context among the modelled sensors, got others")
     if any(len(offset) != num_sensors for offset in record.offsets.values()):
         raise ValueError(f"expected offsets of {format_plural(num_sensors, 'sensor')}, got others")
     if len(roles.likelihoods) not in {0, len(roles.modelled)}:

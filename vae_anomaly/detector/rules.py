@@ -117,6 +117,7 @@ def set_rule_limits(
     profiles: Sequence[SensorProfile],
     *,
     settings: RulesConfig,
+    context: Sequence[str] = (),
 ) -> RuleLimits:
     """Learn how long sensors may be flat, and take over what was declared.
 
@@ -128,6 +129,7 @@ def set_rule_limits(
         segment_start: As in `Steps`. Shape `(steps,)`.
         profiles: What these values look like, one per sensor.
         settings: Which rules to use, and declared limits.
+        context: Sensors that are not scored: they may be flat, as a set-point is.
 
     Returns:
         The limits.
@@ -140,7 +142,7 @@ def set_rule_limits(
     ranges = [settings.ranges.get(name, (-math.inf, math.inf)) for name in names]
     flat_steps = [
         _limit_flat(values[:, i], segment_start)
-        if settings.flat_lines and profile.kind in RULED_KINDS
+        if settings.flat_lines and profile.kind in RULED_KINDS and profile.name not in context
         else NO_LIMIT
         for i, profile in enumerate(profiles)
     ]

@@ -227,7 +227,7 @@ def _score_span(
     """Score the steps of a span, given with those before it, and write into their place."""
     density, settings, roles = scorer.density, scorer.settings, scorer.density.roles
     scores = density.score(near.values, near.segment_start, room=room)
-    adapt(scores, near.values, near.track, modelled=roles.modelled, likelihoods=roles.likelihoods)
+    adapt(scores, near.values, near.track, roles.scored)
     here, there = slice(span.start - span.first, None), slice(span.start, span.stop)
     if scorer.shift_model is not None:
         dense = replace(near, values=roles.take_dense(near.values))
@@ -235,7 +235,7 @@ def _score_span(
         out.shift[there] = shifts.nats[here]
         out.shift_sensor[there] = np.array(roles.dense)[shifts.channel[here]]
     scores = scores.take(here)
-    num_scored = density.num_scored
+    num_scored = roles.num_scored
     enough = scores.num_observed >= max(settings.min_observed_share * num_scored, 1)
     energy = scores.energy.sum(axis=1) * (num_scored / np.maximum(scores.num_observed, 1))
     nll = scores.nll

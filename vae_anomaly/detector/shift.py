@@ -16,6 +16,7 @@ the better judge of a sensor's level, and it has no seed.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -89,6 +90,7 @@ class ShiftModel:
         spread: Standard deviation of the averaged residuals about the level of their asset.
         freedom: Degrees of freedom of that deviation.
         levels: Level of each asset.
+        watched: Sensors that are looked at; the others are context.
     """
 
     loc: tuple[float, ...]
@@ -100,6 +102,7 @@ class ShiftModel:
     spread: tuple[float, ...]
     freedom: float
     levels: dict[str, AssetLevel]
+    watched: tuple[int, ...]
 
     @cached_property
     def _linear(self) -> _Linear:
@@ -131,7 +134,7 @@ class ShiftModel:
         below = at.astype(np.int64)
         low = self._nats[below]
         nats: FloatArray = low + (at - below) * (self._nats[below + 1] - low)
-        return nats - math.log(len(self.mean))
+        return nats - math.log(len(self.watched))
 
     def find_residual(self, values: FloatArray) -> FloatArray:
         """Return what each sensor reads beyond what the linear model makes of all.
@@ -201,13 +204,16 @@ class AssetSteps:
         return np.searchsorted(self.present, self.track.asset_codes)
 
 
-def fit_shift_model(steps: AssetSteps, *, latent: int, span: int) -> ShiftModel:
+def fit_shift_model(
+    steps: AssetSteps, *, latent: int, span: int, context: Sequence[int] = ()
+) -> ShiftModel:
     """Fit the linear model, and how its averaged residuals scatter in normal operation.
 
     Args:
         steps: Normal steps.
         latent: Latent directions.
         span: Span of the average, in steps.
+        context: Channels that the others depend on and that are not looked at.
 
     Returns:
         The model.
@@ -243,6 +249,7 @@ def fit_shift_model(steps: AssetSteps, *, latent: int, span: int) -> ShiftModel:
         spread=tuple(spread.tolist()),
         freedom=min(max(num_blocks - len(levels), 1.0), MAX_FREEDOM),
         levels=levels,
+        watched=tuple(k for k in range(len(spread)) if k not in context),
     )
 
 
@@ -273,7 +280,7 @@ def find_shifts(model: ShiftModel, steps: AssetSteps) -> Shifts:
     narrower = 1.0 / np.square(lately.width)
     largest = np.zeros(len(average))
     channel = np.zeros(len(average), dtype=np.int64)
-    for k in range(average.shape[1]):
+    for k in model.watched:
         size = average[:, k]
         size -= lately.at_steps(lately.level[:, k])
         np.abs(size, out=size)

@@ -18,7 +18,7 @@ from vae_anomaly.domain import (
     SensorProfile,
     TrainingCurves,
 )
-from vae_anomaly.errors import TrainingError
+from vae_anomaly.errors import ConfigError, TrainingError
 from vae_anomaly.model.affine import fit_affine
 from vae_anomaly.model.channels import (
     CHANGE_NATS,
@@ -40,6 +40,7 @@ from vae_anomaly.model.engine import (
 from vae_anomaly.model.ppca import choose_latent_size
 from vae_anomaly.model.roles import SensorRoles, as_columns
 from vae_anomaly.model.windows import gather_windows
+from vae_anomaly.wording import ask_nearest
 
 if TYPE_CHECKING:
     from vae_anomaly.model.training import TrainingPlan, TrainingRows
@@ -111,11 +112,6 @@ class Density:
     files: dict[str, bytes]
     engine: Engine
 
-    @property
-    def num_scored(self) -> int:
-        """Sensors that count: modelled and constant ones."""
-        return len(self.roles.modelled) + len(self.roles.constant)
-
     def score(
         self, values: FloatArray, segment_start: IntArray, *, room: StepScores | None = None
     ) -> StepScores:
@@ -152,8 +148,9 @@ class Density:
         """Write what the network and the change rule say of some steps."""
         present = ~np.isnan(values)
         empty, constant = list(self.roles.empty), list(self.roles.constant)
+        context = list(self.roles.context)
         out.kl[:] = decoded.kl
-        out.num_observed[:] = present.sum(axis=1) - present[:, empty].sum(axis=1)
+        out.num_observed[:] = present.sum(axis=1) - present[:, empty + context].sum(axis=1)
         out.mean[:, empty] = out.sigma[:, empty] = np.nan
         out.contribution[:, empty] = out.energy[:, empty] = 0.0
         known = np.array(self.roles.constant_values)
@@ -168,6 +165,7 @@ class Density:
         )
         for field in fields(found):
             getattr(out, field.name)[:, modelled] = getattr(found, field.name)
+        out.contribution[:, context] = out.energy[:, context] = 0.0
 
 
 @dataclass(frozen=True)
@@ -239,7 +237,7 @@ def fit_density(
     from vae_anomaly.model.trainer import borrow_trainer
     from vae_anomaly.model.training import fit_vae, sample_windows
 
-    modelled, constant, empty = _assign_roles(profiles)
+    modelled, constant, empty, context = _assign_roles(profiles, settings.context)
     require_known_sensors(settings.likelihoods, [one.name for one in profiles])
     moving, mine = values[:, list(modelled)], tuple(profiles[i] for i in modelled)
     by_kind = DEFAULT_LIKELIHOODS if options.preset == "default" else {}
@@ -263,6 +261,7 @@ def fit_density(
         empty=empty,
         log_scale=tuple(np.log(np.abs(rows.affine.scale))[channels.first_channels].tolist()),
         likelihoods=chosen,
+        context=context,
     )
     return FittedDensity(
         density=Density(roles, settings.window, files, Engine(files[ONNX_FILE])),
@@ -368,16 +367,28 @@ def _make_plan(num_rows: int, settings: ModelConfig, seed: int) -> TrainingPlan:
 
 
 def _assign_roles(
-    profiles: tuple[SensorProfile, ...],
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    profiles: tuple[SensorProfile, ...], context: tuple[str, ...]
+) -> tuple[tuple[int, ...], ...]:
+    """Return the positions of modelled, constant and empty sensors, and of those for context."""
+    names = [profile.name for profile in profiles]
+    for name in context:
+        if name not in names:
+            raise ConfigError(
+                f"Cannot take sensor '{name}' for context: expected one of {', '.join(names)}, "
+                f"got '{name}'. Correct the name in detector.model.context"
+                + (ask_nearest(name, names) or ".")
+            )
     kinds = [profile.kind for profile in profiles]
-    empty = tuple(i for i, kind in enumerate(kinds) if kind is SensorKind.EMPTY)
-    constant = tuple(i for i, kind in enumerate(kinds) if kind is SensorKind.CONSTANT)
-    modelled = tuple(i for i in range(len(kinds)) if i not in empty and i not in constant)
-    if not modelled:
+    named = {i for i, profile in enumerate(profiles) if profile.name in context}
+    fixed = {i for i, kind in enumerate(kinds) if kind is SensorKind.CONSTANT}
+    dead = {i for i, kind in enumerate(kinds) if kind is SensorKind.EMPTY}
+    modelled = set(range(len(kinds))) - fixed - dead
+    if not modelled - named:
+        others = f", and {len(modelled)} for context" if modelled else ""
         raise TrainingError(
-            f"Cannot train on these readings: expected a sensor that moves, got "
-            f"{len(constant)} constant and {len(empty)} empty sensors. "
-            "Choose another training period."
+            f"Cannot train on these readings: expected a sensor that moves, got {len(fixed)} "
+            f"constant and {len(dead)} empty sensors{others}. Choose another training period."
         )
-    return modelled, constant, empty
+    # context that never moved says nothing
+    roles = (modelled, fixed - named, dead | (fixed & named), modelled & named)
+    return tuple(tuple(sorted(one)) for one in roles)

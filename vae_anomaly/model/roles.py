@@ -21,6 +21,7 @@ class SensorRoles:
         log_scale: Log of the absolute affine scale of the modelled sensors, in the log of what
             their channel holds: raw units, or a log or a state.
         likelihoods: The likelihood of each modelled sensor; empty where all are Gaussian.
+        context: Modelled sensors that the others depend on and that are not scored themselves.
     """
 
     modelled: tuple[int, ...]
@@ -29,6 +30,7 @@ class SensorRoles:
     empty: tuple[int, ...]
     log_scale: tuple[float, ...]
     likelihoods: tuple[ChosenLikelihood, ...] = ()
+    context: tuple[int, ...] = ()
 
     @property
     def channels(self) -> Channels:
@@ -36,10 +38,22 @@ class SensorRoles:
         return make_channels(self.likelihoods, len(self.modelled))
 
     @property
+    def scored(self) -> tuple[tuple[int, ChosenLikelihood], ...]:
+        """The sensors that the network scores, with their likelihoods."""
+        chosen = zip(self.modelled, self.channels.sensors, strict=True)
+        return tuple((sensor, one) for sensor, one in chosen if sensor not in self.context)
+
+    @property
+    def num_scored(self) -> int:
+        """Number of sensors that count: those that the network scores, and constant ones."""
+        return len(self.modelled) - len(self.context) + len(self.constant)
+
+    @property
     def dense(self) -> tuple[int, ...]:
         """The modelled sensors whose nats are those of a density in raw units.
 
-        They alone have a level that can drift or shift: states and counts have none.
+        They alone have a level that can drift or shift: states and counts have none. Context
+        is among them, as they depend on it.
         """
         return tuple(sensor for sensor, _ in self._choose_dense())
 

@@ -20,6 +20,7 @@ from vae_anomaly.model.channels import ChosenLikelihood
 from vae_anomaly.model.density import StepScores
 
 STEP_US = 1_000_000
+GAUSSIAN_SENSOR = [(0, ChosenLikelihood())]
 
 
 def make_track(num: int, *, adaptation_steps: int = 40, first: int = 0, codes=None) -> Track:
@@ -173,7 +174,7 @@ def test_expected_values_move_with_the_level_and_the_nats_add_up():
         mean=mean,
         sigma=sigma,
     )
-    adapted = adapt_copy(scores, values, make_track(100), modelled=(0,))
+    adapted = adapt_copy(scores, values, make_track(100), GAUSSIAN_SENSOR)
     assert adapted.mean[[0, 59, 99], 0].tolist() == [100, 100, 130]
     assert adapted.energy[[50, 99], 0].tolist() == [4.5, 0.0]
     wider = np.log(adapted.sigma[:, 0] / 10.0)
@@ -188,7 +189,7 @@ def test_where_nothing_has_moved_the_scores_stay_as_they_are():
     scores = StepScores(
         zeros, zeros[:, 0], zeros.copy(), np.ones(50, dtype=int), zeros.copy(), zeros + 1
     )
-    adapted = adapt_copy(scores, zeros, make_track(50), modelled=(0,))
+    adapted = adapt_copy(scores, zeros, make_track(50), GAUSSIAN_SENSOR)
     for name in ("mean", "sigma", "energy", "contribution"):
         np.testing.assert_array_equal(getattr(adapted, name), getattr(scores, name))
 
@@ -202,7 +203,7 @@ def test_states_have_no_level_and_logs_move_in_their_own_unit():
     zeros, ones = np.zeros((100, 2)), np.ones((100, 2))
     mean, sigma = np.tile([0.1, 3.0], (100, 1)), np.tile([0.3, 0.3], (100, 1))
     scores = StepScores(ones, zeros[:, 0], ones.copy(), np.full(100, 2), mean, sigma)
-    adapted = adapt_copy(scores, values, make_track(100), modelled=(0, 1), likelihoods=likelihoods)
+    adapted = adapt_copy(scores, values, make_track(100), [*enumerate(likelihoods)])
     for name in ("mean", "sigma", "energy", "contribution"):
         same = getattr(adapted, name)[:, 0], getattr(scores, name)[:, 0]
         np.testing.assert_array_equal(*same)
@@ -228,7 +229,7 @@ def test_gaussian_sensors_move_alike_whatever_is_beside_them(other):
     energy = np.nan_to_num(0.5 * np.square((values - mean) / sigma))
     scores = StepScores(energy + 1.0, np.zeros(200), energy, np.full(200, 2), mean, sigma)
     likelihoods = (ChosenLikelihood(), ChosenLikelihood(other, levels=(0.0, 1.0)))
-    adapted = adapt_copy(scores, values, make_track(200), modelled=(0, 1), likelihoods=likelihoods)
+    adapted = adapt_copy(scores, values, make_track(200), [*enumerate(likelihoods)])
     residual = ((values - mean) / sigma)[:, :1]
     level, width = (find(residual, make_track(200)) for find in (find_level, find_width))
     assert width.max() > 1.1
@@ -250,7 +251,5 @@ def test_the_spread_that_a_likelihood_expects_widens_nothing(name):
     scores = StepScores(
         zeros, zeros[:, 0], zeros.copy(), np.ones(200, dtype=int), zeros.copy(), zeros + 2.0
     )
-    adapted = adapt_copy(
-        scores, values, make_track(200), modelled=(0,), likelihoods=(ChosenLikelihood(name),)
-    )
+    adapted = adapt_copy(scores, values, make_track(200), [(0, ChosenLikelihood(name))])
     np.testing.assert_array_equal(adapted.sigma, scores.sigma)

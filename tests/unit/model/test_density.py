@@ -72,7 +72,7 @@ def test_sensors_are_given_roles_by_what_they_did_in_training(fitted):
     assert roles.constant_values == (7.5,)
     assert roles.empty == (DEAD,)
     assert len(roles.log_scale) == 3
-    assert fitted.density.num_scored == 4
+    assert roles.num_scored == 4
     assert fitted.latent == 2
     assert fitted.density.window == 2
 
