@@ -27,12 +27,7 @@ class BaselineFit:
 
 
 def compare_with_pca(
-    training: FloatArray,
-    held_out: FloatArray,
-    held_out_nll: FloatArray,
-    *,
-    latent: int,
-    given: list[int] | None = None,
+    training: FloatArray, held_out: FloatArray, held_out_nll: FloatArray, *, latent: int
 ) -> BaselineFit:
     """Fit PCA on the training rows and compare it with the VAE on the held-out rows.
 
@@ -41,8 +36,6 @@ def compare_with_pca(
         held_out: Raw held-out values of the same sensors. Shape `(rows, sensors)`.
         held_out_nll: NLL of the VAE per held-out row, raw units. Shape `(rows,)`.
         latent: Latent size of the VAE, given to PCA too (at most the sensors less one).
-        given: Sensors for context, by position: what counts is the density of the others, given
-            what these read.
 
     Returns:
         Both means; lower is better.
@@ -53,10 +46,7 @@ def compare_with_pca(
     affine = fit_affine(training)
     scaled = np.nan_to_num(affine.apply(training))
     ppca = fit_ppca(scaled, latent=max(min(latent, scaled.shape[1] - 1), 1))
-    rows, log_scale = affine.apply(held_out[complete]), np.log(np.abs(affine.scale))
-    nats = ppca.nll(rows) + log_scale.sum()
-    if given:
-        nats -= ppca.marginal_nll(rows[:, given], given) + log_scale[given].sum()
+    nats = ppca.nll(affine.apply(held_out[complete])) + np.log(np.abs(affine.scale)).sum()
     return BaselineFit(
         pca_nll=float(nats.mean()),
         vae_nll=float(held_out_nll[complete].mean()),

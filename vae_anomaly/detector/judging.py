@@ -114,17 +114,7 @@ def _make_record(outcome: _Outcome, *, seed: int) -> DetectorRecord:
     first, final, held_part = networks.first, networks.final, networks.held_part
     normal_level = find_normal_level(held.energy)
     limits, calibrations = _calibrate_assets(held_part, held, config, normal_level=normal_level)
-    # the nats of a state or a count are no density, which is all that PCA has
-    roles = first.fitted.density.roles
-    dense = list(roles.dense)
-    still = outcome.still  # PCA does not follow a drift, so neither does what it is compared with
-    baseline = compare_with_pca(
-        first.level(first.part)[:, dense],
-        first.level(held_part)[:, dense],
-        still.contribution[:, dense].sum(axis=1) + still.kl,
-        latent=first.fitted.latent,
-        given=[k for k, sensor in enumerate(dense) if sensor in roles.context],
-    )
+    baseline = _compare_with_pca(outcome)
     return DetectorRecord(
         format=FORMAT,
         config=config,
@@ -159,6 +149,26 @@ def _average_scorable(contribution: FloatArray, held: ScoredSteps) -> FloatArray
     scorable = ~np.isnan(held.energy)
     return (
         contribution[scorable].mean(axis=0) if scorable.any() else np.zeros(contribution.shape[1])
+    )
+
+
+def _compare_with_pca(outcome: _Outcome) -> BaselineFit:
+    """Compare the densities of all sensors: PCA has none of some given the others.
+
+    The nats of a state or a count are no density either. PCA does not follow a drift, so neither
+    does what it is compared with.
+    """
+    first, held_part, still = outcome.networks.first, outcome.networks.held_part, outcome.still
+    density, held_out = first.fitted.density, first.level(held_part)
+    if density.roles.context:
+        whole = replace(density, roles=replace(density.roles, context=()))
+        still = whole.score(held_out, held_part.steps.segment_start)
+    dense = list(density.roles.dense)
+    return compare_with_pca(
+        first.level(first.part)[:, dense],
+        held_out[:, dense],
+        still.contribution[:, dense].sum(axis=1) + still.kl,
+        latent=first.fitted.latent,
     )
 
 

@@ -63,21 +63,6 @@ class PPCA:
         nats: FloatArray = 0.5 * (energy + log_volume + width * math.log(2 * math.pi))
         return nats
 
-    def marginal_nll(self, scaled: FloatArray, columns: list[int]) -> FloatArray:
-        """Return the exact NLL per row of some of the columns alone.
-
-        Args:
-            scaled: Complete rows of these columns. Shape `(rows, columns)`.
-            columns: Which they are.
-        """
-        loadings = self.loadings[columns]
-        covariance = loadings @ loadings.T + self.noise_variance * np.eye(len(columns))
-        centred = scaled - self.mean[columns]
-        energy = np.sum(centred * np.linalg.solve(covariance, centred.T).T, axis=1)
-        log_volume = np.linalg.slogdet(covariance)[1]
-        nats: FloatArray = 0.5 * (energy + log_volume + len(columns) * math.log(2 * math.pi))
-        return nats
-
 
 def choose_latent_size(scaled: FloatArray, *, explained_variance: float) -> int:
     """Count the principal components that explain a share of the standardised variance.
