@@ -13,7 +13,7 @@ from vae_anomaly.detector.channels import combine
 from vae_anomaly.detector.record import DetectorRecord
 from vae_anomaly.detector.rules import RULE_EXCESS, RuleLimits, RuleSteps, find_breaches
 from vae_anomaly.detector.shift import AssetSteps, ShiftModel, find_shifts
-from vae_anomaly.detector.smoothing import average_ahead, memory_steps, smooth
+from vae_anomaly.detector.smoothing import average_ahead, find_spans, memory_steps, smooth
 from vae_anomaly.detector.spans import Span, run_side_by_side, split_into_spans
 from vae_anomaly.domain import (
     PROBLEMS,
@@ -241,7 +241,7 @@ def _score_span(
 def smooth_channels(
     scored: ScoredSteps, *, settings: ThresholdConfig, normal_level: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Average the energy over neighbouring steps, and both channels over those to wait for.
+    """Average the energy over spans of steps, and both channels over those to wait for.
 
     Args:
         scored: Scored steps.
@@ -249,15 +249,23 @@ def smooth_channels(
         normal_level: Energy of a normal step.
 
     Returns:
-        Energy and -log p of the most shifted sensor, NaN where unscorable, each `(steps,)`.
+        Energy, shape `(spans, steps)`, and -log p of the most shifted sensor, shape `(steps,)`;
+        NaN where unscorable.
     """
     start, span = scored.steps.segment_start, settings.smoothing_steps
     latency_steps = settings.latency_steps
-    energy = smooth(
-        scored.energy, start, span=span, normal_level=normal_level, latency_steps=latency_steps
-    )
+    energy = np.empty((len(find_spans(span)), scored.steps.num_steps))
+    for smoothed, one in zip(energy, find_spans(span), strict=True):
+        smoothed[:] = smooth(
+            scored.energy,
+            start,
+            span=one,
+            normal_level=normal_level,
+            latency_steps=latency_steps,
+            span_ahead=span,
+        )
     shift = average_ahead(scored.shift, start, span=span, latency_steps=latency_steps)
-    return energy, np.where(np.isnan(energy), np.nan, shift)
+    return energy, np.where(np.isnan(scored.energy), np.nan, shift)
 
 
 def find_normal_level(energy: FloatArray) -> float:
