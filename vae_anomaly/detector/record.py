@@ -188,6 +188,8 @@ def _check_consistent(record: DetectorRecord) -> None:
         raise ValueError(
             f"expected {len(roles.modelled)} likelihoods, got {len(roles.likelihoods)}"
         )
+    if len(roles.weights) not in {0, len(roles.modelled)}:
+        raise ValueError(f"expected {len(roles.modelled)} weights, got {len(roles.weights)}")
     unknown = {one.name for one in roles.likelihoods} - {one.name for one in ALL_LIKELIHOODS}
     if unknown:
         raise ValueError(f"expected known likelihoods, got {sorted(unknown)}")

@@ -69,7 +69,8 @@ class ScoredSteps:
         kl: Nats per step. Shape `(steps,)`.
         nll: Nats per step, contributions and KL added up. Shape `(steps,)`.
         energy: log p(mode) - log p(x), for a Gaussian half the squared standardised residual,
-            summed over the sensors and scaled up for missing ones; NaN where unscorable.
+            times the weights of the sensors, summed over them and scaled up for missing ones; NaN
+            where unscorable.
             Shape `(steps,)`.
         shift: -log p of the most shifted sensor. Shape `(steps,)`.
         shift_sensor: Which sensor that is, by its position in the contract. Shape `(steps,)`.
@@ -224,6 +225,9 @@ def _score_span(
         out.shift[there] = shifts.nats[here]
         out.shift_sensor[there] = np.array(roles.dense)[shifts.channel[here]]
     scores = scores.take(here)
+    for sensor, weight in zip(roles.modelled, roles.weights, strict=False):
+        if weight != 1.0:
+            scores.energy[:, sensor] *= weight
     num_scored = density.num_scored
     enough = scores.num_observed >= max(settings.min_observed_share * num_scored, 1)
     energy = scores.energy.sum(axis=1) * (num_scored / np.maximum(scores.num_observed, 1))

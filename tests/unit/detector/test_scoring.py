@@ -56,6 +56,15 @@ def test_missing_sensors_scale_the_energy_of_the_others_up():
     assert (rows.contribution[[0, 1], [1, 0]] == 0).all()
 
 
+def test_the_energy_of_a_sensor_counts_by_its_weight():
+    density, record = make_density(), make_record()
+    roles = replace(density.roles, weights=(1.0, 0.25))
+    table = make_table([2.0, 0.0, NULL], [0.0, 2.0, 2.0])
+    rows = score_rows(check(table, record), replace(density, roles=roles), record)
+    np.testing.assert_array_equal(rows.score, [2.0, 0.5, 1.0])
+    np.testing.assert_array_equal(rows.contribution, score(table).contribution)
+
+
 def test_rows_without_enough_sensors_are_unscorable():
     rows = score(make_table([NULL, 1.0], [NULL, 1.0]))
     assert rows.state.tolist() == ["unscorable", "ok"]
