@@ -130,7 +130,9 @@ class ThresholdConfig(_Settings):
             refused where the held-out readings cannot carry it, unless `provisional`.
         false_alarm_rate: Share of normal steps above the threshold, used without a budget.
         calibration_share: Last share of the readings, in time, held out for calibration.
-        smoothing_steps: Span of the moving average of the score, in steps; 1 is none.
+        smoothing_steps: Span of the moving average of the score, in steps; 1 is none. A quarter
+            of it and 2.5 times it are averaged over too, the latter where at least ten times as
+            many steps are held out.
         shift_steps: Span, in steps, over which small lasting shifts of single sensors are looked
             for; 0 looks for none.
         adaptation_steps: Steps over which the level of a sensor is taken, to which the expected

@@ -34,8 +34,8 @@ def times_of(energy: FloatArray) -> IntArray:
 def ask(held: FloatArray, **asked: float | None) -> tuple[FloatArray, float]:
     """Return the score of a held-out part and the threshold that it gives."""
     nothing = np.zeros(len(held))
-    limits = set_limits(held, nothing, false_alarm_rate=RATE)
-    score, _ = combine(held, nothing, [limits])
+    limits = set_limits(held[None], nothing, smoothing_steps=1, false_alarm_rate=RATE)
+    score, _ = combine(held[None], nothing, [limits])
     settings = {"budget_per_week": None, "false_alarm_rate": RATE} | asked
     found = calibrate(
         HeldOut("pump", times_of(held), score, np.zeros(len(held), dtype=bool)),

@@ -16,7 +16,8 @@ from vae_anomaly.detector.alerts import make_alert_events, make_alert_rules
 from vae_anomaly.detector.fitting import fit_networks
 from vae_anomaly.detector.judging import FittedDetector, judge_networks
 from vae_anomaly.detector.record import DetectorRecord
-from vae_anomaly.detector.scoring import Expected, RowScores, score_rows
+from vae_anomaly.detector.row_scores import RowScores, score_rows
+from vae_anomaly.detector.scoring import Expected
 from vae_anomaly.detector.storage import Stored, make_golden, read_folder, write_folder
 from vae_anomaly.detector.table import make_score_table, read_traces
 from vae_anomaly.domain import (
@@ -264,6 +265,7 @@ class Detector:
         """How far around a step the readings lie that its score depends on, at most."""
         settings, period_s = self._record.config.threshold, self.contract.period_s
         shift = smoothing.memory_steps(settings.shift_steps) if settings.shift_steps else 1
+        spans = smoothing.find_spans(settings.smoothing_steps)
         level_us = memory_us(settings.adaptation_steps, period_s=period_s)
         if level_us:
             # what a level is taken of looks back itself, over steps that may be wide apart
@@ -271,7 +273,7 @@ class Detector:
             level_us += round((max(shift, self._density.window) - 1) * wide_us)
         return Reach(
             window_steps=max(
-                smoothing.memory_steps(settings.smoothing_steps) + self._density.window - 1,
+                smoothing.memory_steps(spans[-1]) + self._density.window - 1,
                 shift,
                 self._record.rule_limits.memory_steps,
             )

@@ -198,14 +198,17 @@ def _calibrate_assets(
     limits, calibrations = {}, {}
     ruled = held.breach.codes != 0
     for asset in part.count_steps():
-        mine = part.rows_of(asset) & ~np.isnan(energy)
+        mine = part.rows_of(asset) & ~np.isnan(shift)
         score = np.empty(0)
         if mine.any():
             free = mine & ~ruled if (mine & ~ruled).any() else mine
             limits[asset] = set_limits(
-                energy[free], shift[free], false_alarm_rate=settings.false_alarm_rate
+                energy[:, free],
+                shift[free],
+                smoothing_steps=settings.smoothing_steps,
+                false_alarm_rate=settings.false_alarm_rate,
             )
-            score, _ = combine(energy[mine], shift[mine], [limits[asset]])
+            score, _ = combine(energy[:, mine], shift[mine], [limits[asset]])
         calibrations[asset] = calibrate(
             HeldOut(asset, part.timestamps[mine], score, ruled[mine]),
             rules=rules,

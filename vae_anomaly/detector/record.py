@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from vae_anomaly.config import DetectorConfig, parse_record
 from vae_anomaly.detector.channels import ChannelLimits
 from vae_anomaly.detector.rules import RuleLimits
 from vae_anomaly.detector.shift import ShiftModel
+from vae_anomaly.detector.smoothing import find_spans
 from vae_anomaly.domain import (
     Calibration,
     Contract,
@@ -109,13 +111,14 @@ class DetectorRecord:
         return self.calibrations.get(asset, self.calibrations[self.fallback])
 
     def limits_of(self, asset: str) -> ChannelLimits:
-        """Return the limits of an asset, or the lowest of each channel for an unknown one."""
+        """Return the limits of an asset, or the lowest of each kind for an unknown one."""
         known = self.limits.get(asset)
         if known is not None:
             return known
         limits = self.limits.values()
+        by_span = itertools.zip_longest(*(one.energy for one in limits), fillvalue=math.inf)
         return ChannelLimits(
-            energy=min(one.energy for one in limits), shift=min(one.shift for one in limits)
+            energy=tuple(map(min, by_span)), shift=min(one.shift for one in limits)
         )
 
     @property
@@ -177,31 +180,21 @@ def _check_consistent(record: DetectorRecord) -> None:
         raise ValueError(f"expected a calibration of fallback '{record.fallback}', got none")
     if record.limits.keys() != record.calibrations.keys():
         raise ValueError("expected limits for each calibrated asset, got others")
-    if not all(0.0 < one.energy < math.inf and one.shift > 0.0 for one in record.limits.values()):
+    limits = record.limits.values()
+    if not all(0.0 < limit < math.inf for one in limits for limit in (*one.energy, one.shift)):
         raise ValueError("expected limits above 0, got others")
-    num_sensors, roles = len(record.contract.sensors), record.roles
-    rules = record.rule_limits
+    num_spans = len(find_spans(record.config.threshold.smoothing_steps))
+    if not all(1 <= len(one.energy) <= num_spans for one in limits):
+        raise ValueError(f"expected 1 to {num_spans} limits of the energy, got others")
+    num_sensors, rules = len(record.contract.sensors), record.rule_limits
+    _check_roles(record.roles, num_sensors)
     if {len(x) for x in (rules.flat_steps, rules.low, rules.high, rules.change)} != {num_sensors}:
         raise ValueError(
             f"expected limits of the rules for {format_plural(num_sensors, 'sensor')}, got others"
         )
-    given = sorted((*roles.modelled, *roles.constant, *roles.empty))
-    if given != list(range(num_sensors)) or len(roles.constant) != len(roles.constant_values):
-        raise ValueError(
-            f"expected one role for each of {format_plural(num_sensors, 'sensor')}, got others"
-        )
-    if not {*roles.context} <= {*roles.modelled}:
-        raise ValueError("expected context among the modelled sensors, got others")
     if any(len(offset) != num_sensors for offset in record.offsets.values()):
         raise ValueError(f"expected offsets of {format_plural(num_sensors, 'sensor')}, got others")
-    if len(roles.likelihoods) not in {0, len(roles.modelled)}:
-        raise ValueError(
-            f"expected {len(roles.modelled)} likelihoods, got {len(roles.likelihoods)}"
-        )
-    unknown = {one.name for one in roles.likelihoods} - {one.name for one in ALL_LIKELIHOODS}
-    if unknown:
-        raise ValueError(f"expected known likelihoods, got {sorted(unknown)}")
-    shift, num_dense = record.shift_model, len(roles.dense)
+    shift, num_dense = record.shift_model, len(record.roles.dense)
     if shift is not None and len(shift.spread) != num_dense:
         raise ValueError(
             f"expected {format_plural(num_dense, 'sensor')} in the shift model, "
@@ -211,6 +204,25 @@ def _check_consistent(record: DetectorRecord) -> None:
         raise ValueError(
             f"expected {num_sensors} normal contributions, got {len(record.normal_contribution)}"
         )
+
+
+def _check_roles(roles: SensorRoles, num_sensors: int) -> None:
+    given = sorted((*roles.modelled, *roles.constant, *roles.empty))
+    if given != list(range(num_sensors)) or len(roles.constant) != len(roles.constant_values):
+        raise ValueError(
+            f"expected one role for each of {format_plural(num_sensors, 'sensor')}, got others"
+        )
+    if not {*roles.context} <= {*roles.modelled}:
+        raise ValueError("expected context among the modelled sensors, got others")
+    if len(roles.likelihoods) not in {0, len(roles.modelled)}:
+        raise ValueError(
+            f"expected {len(roles.modelled)} likelihoods, got {len(roles.likelihoods)}"
+        )
+    if len(roles.weights) not in {0, len(roles.modelled)}:
+        raise ValueError(f"expected {len(roles.modelled)} weights, got {len(roles.weights)}")
+    unknown = {one.name for one in roles.likelihoods} - {one.name for one in ALL_LIKELIHOODS}
+    if unknown:
+        raise ValueError(f"expected known likelihoods, got {sorted(unknown)}")
 
 
 def _encode(value: Any) -> Any:

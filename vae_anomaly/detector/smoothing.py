@@ -1,8 +1,9 @@
 """The alerting score: residual energy, smoothed over the last steps of a segment.
 
 S_t = sum_k w_k E_(t-k), w_k proportional to q^k, q = 1 - 2 / (span + 1). Where an alert may come
-later, the same weights average S over the steps that follow: a spike of noise on one step then
-weighs less against a change that lasts.
+later, such weights average S over the steps that follow too: a spike of noise on one step then
+weighs less against a change that lasts. A fault is seen best by an average about as long as the
+fault, so there are several spans.
 """
 
 from __future__ import annotations
@@ -15,6 +16,23 @@ SPANS_REMEMBERED = 3
 """Spans that the moving average reaches back at least. All steps before weigh less than 0.3 %
 together and are cut off: the score is then a function of a finite window, the same however the
 readings were split."""
+
+
+SPAN_SHARES = (0.25, 1.0, 2.5)
+"""Spans of the averages, as multiples of the one that was asked for. The longest, 50 steps by
+default, is that of the shifts, so that a score looks no further back than it did."""
+
+
+def find_spans(smoothing_steps: int) -> tuple[int, ...]:
+    """Return the spans of the moving averages of the energy, shortest first.
+
+    Example:
+        >>> find_spans(20), find_spans(1)
+        ((5, 20, 50), (1,))
+    """
+    if smoothing_steps == 1:
+        return (1,)
+    return tuple(sorted({max(round(share * smoothing_steps), 1) for share in SPAN_SHARES}))
 
 
 def memory_steps(span: int) -> int:
@@ -36,6 +54,7 @@ def smooth(
     span: int,
     normal_level: float,
     latency_steps: int = 0,
+    span_ahead: int | None = None,
 ) -> FloatArray:
     """Average the energy of neighbouring steps with exponentially falling weights.
 
@@ -48,6 +67,7 @@ def smooth(
         span: Span of the average in steps; 1 leaves the energy as it is.
         normal_level: Energy of a normal step, in place of a missing one.
         latency_steps: Steps after a step that its score may wait for.
+        span_ahead: Span of the average over those, `span` where not given.
 
     Returns:
         The score; NaN where the energy is NaN. Shape `(steps,)`.
@@ -58,7 +78,8 @@ def smooth(
     """
     excess = np.nan_to_num(energy - normal_level, nan=0.0, posinf=np.inf)
     total = average_back(excess, segment_start, span=span)
-    total = average_ahead(total, segment_start, span=span, latency_steps=latency_steps)
+    ahead = span if span_ahead is None else span_ahead
+    total = average_ahead(total, segment_start, span=ahead, latency_steps=latency_steps)
     return np.where(np.isnan(energy), np.nan, normal_level + total)
 
 

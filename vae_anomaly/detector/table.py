@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vae_anomaly.detector.alerts import ScoreTrace
-from vae_anomaly.detector.scoring import RowScores
+from vae_anomaly.detector.row_scores import RowScores
 from vae_anomaly.domain import (
     DEFAULT_ASSET,
     NO_TIME,

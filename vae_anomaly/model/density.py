@@ -38,7 +38,7 @@ from vae_anomaly.model.engine import (
     save_vae,
 )
 from vae_anomaly.model.ppca import choose_latent_size
-from vae_anomaly.model.roles import SensorRoles, as_columns
+from vae_anomaly.model.roles import SensorRoles, as_columns, weigh_sensors
 from vae_anomaly.model.windows import gather_windows
 from vae_anomaly.wording import ask_nearest
 
@@ -262,6 +262,7 @@ def fit_density(
         log_scale=tuple(np.log(np.abs(rows.affine.scale))[channels.first_channels].tolist()),
         likelihoods=chosen,
         context=context,
+        weights=weigh_sensors(moving, mine, chosen),
     )
     return FittedDensity(
         density=Density(roles, settings.window, files, Engine(files[ONNX_FILE])),

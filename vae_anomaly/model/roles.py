@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vae_anomaly.domain import FloatArray
+import numpy as np
+
+from vae_anomaly.domain import FloatArray, SensorKind, SensorProfile
 from vae_anomaly.model.channels import Channels, ChosenLikelihood, encode_sensor, make_channels
-from vae_anomaly.model.likelihoods import find_likelihood
+from vae_anomaly.model.likelihoods import GAUSSIAN, find_likelihood
+
+CONTINUOUS_NATS = 3.0
+"""What a reading of a continuous sensor tells, in nats: about log(1 / 0.05), as it is not told
+apart from one that is less than 0.05 of the sensor's spread away, the lower bound of its sigma."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,7 @@ class SensorRoles:
             their channel holds: raw units, or a log or a state.
         likelihoods: The likelihood of each modelled sensor; empty where all are Gaussian.
         context: Modelled sensors that the others depend on and that are not scored themselves.
+        weights: What the energy of each modelled sensor counts; empty where all count in full.
     """
 
     modelled: tuple[int, ...]
@@ -31,6 +40,7 @@ class SensorRoles:
     log_scale: tuple[float, ...]
     likelihoods: tuple[ChosenLikelihood, ...] = ()
     context: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
 
     @property
     def channels(self) -> Channels:
@@ -77,6 +87,43 @@ class SensorRoles:
     def _choose_dense(self) -> list[tuple[int, ChosenLikelihood]]:
         chosen = zip(self.modelled, self.channels.sensors, strict=True)
         return [(sensor, one) for sensor, one in chosen if find_likelihood(one.name).is_density]
+
+
+def weigh_sensors(
+    values: FloatArray, profiles: Sequence[SensorProfile], chosen: Sequence[ChosenLikelihood]
+) -> tuple[float, ...]:
+    """Weigh the energy of each modelled sensor by how much its readings can tell.
+
+    A Gaussian measures two states in spreads like anything else, and the rarer one is the more
+    of them away. Yet a reading tells no more than the entropy of the states, log 2 at most, where
+    that of a continuous sensor tells `CONTINUOUS_NATS`. Its weight is the ratio of both.
+
+    Args:
+        values: Training values of these sensors, NaN where missing. Shape `(rows, sensors)`.
+        profiles: What they look like.
+        chosen: Their likelihoods; only a Gaussian one is weighted.
+
+    Returns:
+        One weight per sensor, 1 for most; empty where all are 1.
+
+    Example:
+        >>> from vae_anomaly.domain import Sensor
+        >>> from vae_anomaly.readings.quality import profile_sensors
+        >>> valve = np.repeat([0.0, 1.0], 50)[:, None]
+        >>> profiles = profile_sensors(valve, sensors=[Sensor("valve")])
+        >>> weigh_sensors(valve, profiles, [ChosenLikelihood()])
+        (0.231049,)
+    """
+    weights = []
+    for column, profile, one in zip(values.T, profiles, chosen, strict=True):
+        weight = 1.0
+        if profile.kind is SensorKind.BINARY and one.name == GAUSSIAN.name:
+            present = column[np.isfinite(column)]
+            share = float(np.mean(present > 0.5 * (profile.minimum + profile.maximum)))
+            entropy = -share * math.log(share) - (1.0 - share) * math.log1p(-share)
+            weight = entropy / CONTINUOUS_NATS
+        weights.append(weight)
+    return () if all(weight == 1.0 for weight in weights) else tuple(weights)
 
 
 def as_columns(positions: tuple[int, ...]) -> slice | list[int]:

@@ -62,6 +62,7 @@ def make_record(
     normal_level: float = 1.0,
 ) -> DetectorRecord:
     thresholds = thresholds or {"asset": 5.0}
+    energy = (1.0,) if smoothing_steps == 1 else (1e300, 1.0)  # the span asked for, no other
     return DetectorRecord(
         format=FORMAT,
         config=DetectorConfig(
@@ -76,7 +77,7 @@ def make_record(
         normal_contribution=(0.9, NAN),
         shift_model=None,
         rule_limits=NO_RULES,
-        limits=dict.fromkeys(thresholds, ChannelLimits(energy=1.0, shift=1.0)),
+        limits=dict.fromkeys(thresholds, ChannelLimits(energy=energy, shift=1.0)),
         calibrations={name: make_calibration(value) for name, value in thresholds.items()},
         fallback=min(thresholds, key=lambda name: thresholds[name]),
         health=(HealthCheck("gain_over_pca_nats", NAN, "above 0", True, "A figure."),),

@@ -14,8 +14,9 @@ from tests.unit.detector.plain_density import (
 )
 from vae_anomaly.config import ThresholdConfig
 from vae_anomaly.detector.alerts import find_spans, make_alert_rules
+from vae_anomaly.detector.row_scores import RowScores, score_rows
 from vae_anomaly.detector.rules import RULE_EXCESS
-from vae_anomaly.detector.scoring import RowScores, Scorer, score_rows, score_steps
+from vae_anomaly.detector.scoring import Scorer, score_steps
 from vae_anomaly.detector.table import make_score_table, read_traces
 from vae_anomaly.domain import Sensor, SensorReason
 from vae_anomaly.errors import ContractError
@@ -53,6 +54,15 @@ def test_missing_sensors_scale_the_energy_of_the_others_up():
     rows = score(make_table([2.0, NULL], [NULL, 3.0]))
     np.testing.assert_array_equal(rows.score, [4.0, 9.0])
     assert (rows.contribution[[0, 1], [1, 0]] == 0).all()
+
+
+def test_the_energy_of_a_sensor_counts_by_its_weight():
+    density, record = make_density(), make_record()
+    roles = replace(density.roles, weights=(1.0, 0.25))
+    table = make_table([2.0, 0.0, NULL], [0.0, 2.0, 2.0])
+    rows = score_rows(check(table, record), replace(density, roles=roles), record)
+    np.testing.assert_array_equal(rows.score, [2.0, 0.5, 1.0])
+    np.testing.assert_array_equal(rows.contribution, score(table).contribution)
 
 
 def test_rows_without_enough_sensors_are_unscorable():
