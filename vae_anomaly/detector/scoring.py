@@ -233,16 +233,20 @@ def smooth_channels(
     """
     start, span = scored.steps.segment_start, settings.smoothing_steps
     latency_steps = settings.latency_steps
-    energy = np.empty((len(find_spans(span)), scored.steps.num_steps))
-    for smoothed, one in zip(energy, find_spans(span), strict=True):
-        smoothed[:] = smooth(
+    spans = find_spans(span)
+    energy = np.empty((len(spans), scored.steps.num_steps))
+
+    def average(k: int) -> None:
+        energy[k] = smooth(
             scored.energy,
             start,
-            span=one,
+            span=spans[k],
             normal_level=normal_level,
             latency_steps=latency_steps,
             span_ahead=span,
         )
+
+    run_side_by_side(average, range(len(spans)))
     shift = average_ahead(scored.shift, start, span=span, latency_steps=latency_steps)
     return energy, np.where(np.isnan(scored.energy), np.nan, shift)
 

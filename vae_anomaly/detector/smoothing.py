@@ -18,6 +18,9 @@ together and are cut off: the score is then a function of a finite window, the s
 readings were split."""
 
 
+STEPS_AT_A_TIME = 1 << 15
+"""Steps that are averaged at a time, so that sums stay in the cache of a core."""
+
 SPAN_SHARES = (0.25, 1.0, 2.5)
 """Spans of the averages, as multiples of the one that was asked for. The longest, 50 steps by
 default, is that of the shifts, so that a score looks no further back than it did."""
@@ -97,9 +100,15 @@ def average_back(values: FloatArray, segment_start: IntArray, *, span: int) -> F
         The averages, over `memory_steps(span)` steps each. Shape of `values`.
     """
     share, num_terms = falling_share(span), memory_steps(span)
-    starts = np.flatnonzero(np.diff(segment_start, prepend=-1))
-    total = _sum_back(values, starts, share=share, num_terms=num_terms)
-    return total / _sum_of_powers(share, num_terms)
+    average = np.empty_like(values)
+    for begin in range(0, len(values), STEPS_AT_A_TIME):
+        first, stop = max(begin - num_terms + 1, 0), min(begin + STEPS_AT_A_TIME, len(values))
+        start = np.maximum(segment_start[first:stop], first)
+        starts = np.flatnonzero(np.diff(start, prepend=-1))
+        total = _sum_back(values[first:stop], starts, share=share, num_terms=num_terms)
+        average[begin:stop] = total[begin - first :]
+    average /= _sum_of_powers(share, num_terms)
+    return average
 
 
 def average_ahead(
