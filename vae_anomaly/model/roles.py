@@ -111,8 +111,8 @@ def weigh_sensors(
         >>> from vae_anomaly.readings.quality import profile_sensors
         >>> valve = np.repeat([0.0, 1.0], 50)[:, None]
         >>> profiles = profile_sensors(valve, sensors=[Sensor("valve")])
-        >>> weigh_sensors(valve, profiles, [ChosenLikelihood()])
-        (0.231049,)
+        >>> [round(one, 3) for one in weigh_sensors(valve, profiles, [ChosenLikelihood()])]
+        [0.231]
     """
     weights = []
     for column, profile, one in zip(values.T, profiles, chosen, strict=True):
