@@ -6,6 +6,7 @@ label reaches a fit.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -132,7 +133,7 @@ def _read_tep(folder: Path) -> Iterator[Case]:
 def _measure_tep(results: Sequence[Result]) -> Figures:
     result = results[0]
     normal, *faulty = result.scored
-    limit = np.sort(normal.ranking)[-round(ASKED * len(normal.score)) - 1]
+    limit = np.sort(normal.ranking)[-math.floor(ASKED * len(normal.score)) - 1]
     rates = [float((one.ranking > limit)[TEP_NORMAL_ROWS:].mean()) for one in faulty]
     own = [float(one.flagged[TEP_NORMAL_ROWS:].mean()) for one in faulty]
     return {
@@ -285,8 +286,8 @@ GECCO = Suite(
 )
 TEP = Suite(
     name="tep",
-    protocol="d00_train trains; fault detection rate from row 160 on, at the limit that 1 % of "
-    "d00_test exceeds (Russell, Chiang and Braatz 2000), and at the method's own.",
+    protocol="d00_train trains; fault detection rate from row 160 on, at the limit that at most "
+    "1 % of d00_test exceed (Russell, Chiang and Braatz 2000), and at the method's own.",
     read_cases=_read_tep,
     measure=_measure_tep,
 )
