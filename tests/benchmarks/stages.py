@@ -124,7 +124,7 @@ def time_array(detector: Detector, table: pa.Table) -> float:
     print(f"Detector.score of a table: {num_rows:,} rows of {NUM_SENSORS} sensors")
     print(f"  {rate / 1e6:.2f} million rows/s, {bare_s / score_s:.2f} times the bare products")
     # stages that run side by side overlap in time, so their shares are those of a single core
-    with mock.patch("vae_anomaly.detector.spans._count_cores", return_value=1):
+    with mock.patch("vae_anomaly.detector.stretches._count_cores", return_value=1):
         rounds = []
         for _ in range(ROUNDS):
             with timed_stages() as spent:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vae_anomaly.detector.calibration import effective_sample_size
-from vae_anomaly.detector.smoothing import find_spans
+from vae_anomaly.detector.smoothing import list_spans
 from vae_anomaly.domain import BoolArray, FloatArray, IntArray
 
 NUM_CHANNELS = 2
@@ -74,7 +74,7 @@ def set_limits(
     """
     rate = false_alarm_rate / NUM_CHANNELS
     longest = max(shift.size / MIN_SPANS_HELD_OUT, smoothing_steps)
-    known = [k for k, span in enumerate(find_spans(smoothing_steps)) if span <= longest]
+    known = [k for k, span in enumerate(list_spans(smoothing_steps)) if span <= longest]
     return ChannelLimits(
         energy=tuple(_limit_energy(energy[k], rate / len(known)) for k in known),
         shift=max(-math.log(rate), _quantile(shift, rate)),

@@ -265,7 +265,7 @@ class Detector:
         """How far around a step the readings lie that its score depends on, at most."""
         settings, period_s = self._record.config.threshold, self.contract.period_s
         shift = smoothing.memory_steps(settings.shift_steps) if settings.shift_steps else 1
-        spans = smoothing.find_spans(settings.smoothing_steps)
+        spans = smoothing.list_spans(settings.smoothing_steps)
         level_us = memory_us(settings.adaptation_steps, period_s=period_s)
         if level_us:
             # what a level is taken of looks back itself, over steps that may be wide apart

@@ -138,10 +138,12 @@ def fit_networks(
     )
     first = final = _fit_part(fit_part, config.model, options, config, held_out=held_part)
     if calibration is None:
-        # of the same latent size, so that both networks have one shape and are compiled once
+        # of the same latent size, so that both networks have one shape and are compiled once; with
+        # the same offsets, so that limits set on the one hold for the other
         settings = config.model.model_copy(update={"latent": first.fitted.latent})
         options = replace(options, progress=_tell_share(progress, 1, num_fits))
-        final = _fit_part(make_part(training, training.usable, config), settings, options, config)
+        whole = make_part(training, training.usable, config)
+        final = _fit_part(whole, settings, options, config, offsets=first.offsets)
     return Networks(first, final, held_part)
 
 
@@ -215,16 +217,18 @@ def _fit_part(
     config: DetectorConfig,
     *,
     held_out: Part | None = None,
+    offsets: dict[str, tuple[float, ...]] | None = None,
 ) -> FittedPart:
     raw, codes, start = part.values, part.steps.asset_codes, part.steps.segment_start
     profiles = profile_sensors(raw, sensors=part.checked.contract.sensors, asset_codes=codes)
     rule_limits = set_rule_limits(
         raw, start, profiles, settings=config.rules, context=settings.context
     )
-    offsets: dict[str, tuple[float, ...]] = {}
-    if settings.asset_offsets and config.preset == "default":
+    if offsets is None:
         names = part.checked.readings.asset_names
-        offsets = find_offsets(raw, codes, names, profiles, likelihoods=settings.likelihoods)
+        offsets = {}
+        if settings.asset_offsets and config.preset == "default":
+            offsets = find_offsets(raw, codes, names, profiles, likelihoods=settings.likelihoods)
     values = _level(part, offsets)
     if held_out is not None:
         options = replace(

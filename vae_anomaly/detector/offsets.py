@@ -49,8 +49,11 @@ def find_offsets(
     if len(present) < 2:
         return {}
     medians = np.full((len(present), values.shape[1]), np.nan)
-    for row, code in enumerate(present):
-        mine = values[asset_codes == code]
+    moves = np.zeros(values.shape[1], dtype=bool)
+    starts = np.searchsorted(asset_codes, present)
+    for row, mine in enumerate(np.split(values, starts[1:])):
+        low, high = np.fmin.reduce(mine, axis=0), np.fmax.reduce(mine, axis=0)
+        moves |= high > low
         enough = np.count_nonzero(~np.isnan(mine), axis=0) >= MIN_VALUES
         medians[row, enough] = np.nanmedian(mine[:, enough], axis=0)
     offsets = np.zeros_like(medians)
@@ -59,12 +62,10 @@ def find_offsets(
         chosen = find_likelihood(likelihoods.get(profile.name, GAUSSIAN.name))
         if profile.kind not in LEVELLED_KINDS or not chosen.is_on_raw or not known.any():
             continue
+        if not moves[sensor]:
+            continue  # a set-point per asset: without its offsets nothing moves
         found = medians[known, sensor]
         offsets[known, sensor] = found - np.median(found)
-        codes = np.searchsorted(present, asset_codes)
-        levelled = values[:, sensor] - offsets[codes, sensor]
-        if np.nanmax(levelled) == np.nanmin(levelled):
-            offsets[:, sensor] = 0.0  # a set-point per asset: without its offsets nothing moves
     return {
         asset_names[code]: tuple(row.tolist()) for code, row in zip(present, offsets, strict=True)
     }

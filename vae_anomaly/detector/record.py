@@ -6,13 +6,14 @@ import itertools
 import json
 import math
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from vae_anomaly.config import DetectorConfig, parse_record
 from vae_anomaly.detector.channels import ChannelLimits
 from vae_anomaly.detector.rules import RuleLimits
 from vae_anomaly.detector.shift import ShiftModel
-from vae_anomaly.detector.smoothing import find_spans
+from vae_anomaly.detector.smoothing import list_spans
 from vae_anomaly.domain import (
     Calibration,
     Contract,
@@ -112,9 +113,10 @@ class DetectorRecord:
 
     def limits_of(self, asset: str) -> ChannelLimits:
         """Return the limits of an asset, or the lowest of each kind for an unknown one."""
-        known = self.limits.get(asset)
-        if known is not None:
-            return known
+        return self.limits.get(asset, self._limits_of_unknown)
+
+    @cached_property
+    def _limits_of_unknown(self) -> ChannelLimits:
         limits = self.limits.values()
         by_span = itertools.zip_longest(*(one.energy for one in limits), fillvalue=math.inf)
         return ChannelLimits(
@@ -183,7 +185,7 @@ def _check_consistent(record: DetectorRecord) -> None:
     limits = record.limits.values()
     if not all(0.0 < limit < math.inf for one in limits for limit in (*one.energy, one.shift)):
         raise ValueError("expected limits above 0, got others")
-    num_spans = len(find_spans(record.config.threshold.smoothing_steps))
+    num_spans = len(list_spans(record.config.threshold.smoothing_steps))
     if not all(1 <= len(one.energy) <= num_spans for one in limits):
         raise ValueError(f"expected 1 to {num_spans} limits of the energy, got others")
     num_sensors, rules = len(record.contract.sensors), record.rule_limits

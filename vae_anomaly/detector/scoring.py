@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +12,13 @@ from vae_anomaly.config import ThresholdConfig
 from vae_anomaly.detector.adaptation import Track, adapt
 from vae_anomaly.detector.rules import RuleLimits, RuleSteps, find_breaches
 from vae_anomaly.detector.shift import AssetSteps, ShiftModel, find_shifts
-from vae_anomaly.detector.smoothing import average_ahead, find_spans, memory_steps, smooth
-from vae_anomaly.detector.spans import Span, run_side_by_side, split_into_spans
+from vae_anomaly.detector.smoothing import average_ahead, list_spans, memory_steps, smooth
+from vae_anomaly.detector.stretches import (
+    MAX_VALUES_AT_A_TIME,
+    Stretch,
+    run_side_by_side,
+    split_into_stretches,
+)
 from vae_anomaly.domain import (
     PROBLEMS,
     BoolArray,
@@ -21,6 +27,7 @@ from vae_anomaly.domain import (
     IntArray,
     Texts,
 )
+from vae_anomaly.model.channels import add_up
 from vae_anomaly.model.density import Density, StepScores
 from vae_anomaly.model.windows import Steps
 from vae_anomaly.readings.rows import take_rows
@@ -118,6 +125,16 @@ class Scorer:
     rule_limits: RuleLimits
     settings: ThresholdConfig
 
+    def offsets_of(self, asset_names: Sequence[str], num_sensors: int) -> FloatArray | None:
+        """Return the offsets by code of the asset, or None where there are none.
+
+        Shape `(assets, sensors)`.
+        """
+        if not self.offsets:
+            return None
+        none = (0.0,) * num_sensors
+        return np.array([self.offsets.get(name, none) for name in asset_names])
+
 
 def score_steps(
     checked: CheckedReadings, steps: Steps, scorer: Scorer, *, with_expected: bool = False
@@ -143,24 +160,28 @@ def score_steps(
     )
     shift_steps = memory_steps(settings.shift_steps) if scorer.shift_model else 1
     lookback = max(scorer.density.window, shift_steps) - 1
-    spans = split_into_spans(track, lookback, num_sensors=values.shape[1])
-    shape = (max((span.num_read for span in spans), default=0), values.shape[1])
-    out = _make_room(steps, values.shape[1], with_expected=with_expected)
+    num_sensors = values.shape[1]
+    stretches = split_into_stretches(track, lookback, num_sensors=num_sensors)
+    num_read = max((stretch.num_read for stretch in stretches), default=0)
+    out = _make_room(steps, num_sensors, with_expected=with_expected)
+    offsets = scorer.offsets_of(readings.asset_names, num_sensors)
     rooms = threading.local()
 
-    def score(span: Span) -> None:
+    def score(stretch: Stretch) -> None:
         if not hasattr(rooms, "mine"):
-            rooms.mine = StepScores.empty(shape)
-        near = slice(span.first, span.stop)
-        start = np.maximum(steps.segment_start[near] - span.first, 0)
-        offset = scorer.offsets.get(readings.asset_names[steps.asset_codes[span.start]])
-        levelled = values[near] if offset is None else values[near] - np.array(offset)
+            rooms.mine = StepScores.empty((num_read, num_sensors))
+        near, there = slice(stretch.first, stretch.stop), slice(stretch.start, stretch.stop)
+        start = np.maximum(steps.segment_start[near] - stretch.first, 0)
+        levelled = values[near]
+        if offsets is not None:
+            levelled = levelled - offsets[steps.asset_codes[near]]
         mine = AssetSteps(levelled, start, track.take(near), readings.asset_names)
-        _score_span(span, mine, scorer, room=rooms.mine, out=out)
-        if offset is not None and out.expected is not None:
-            out.expected.mean[span.start : span.stop] += np.array(offset)
+        _score_stretch(stretch, mine, scorer, room=rooms.mine, out=out)
+        if offsets is not None and out.expected is not None:
+            out.expected.mean[there] += offsets[steps.asset_codes[there]]
 
-    run_side_by_side(score, spans)
+    most = max(MAX_VALUES_AT_A_TIME // max(num_read * num_sensors, 1), 1)
+    run_side_by_side(score, stretches, most=most)
     ruled = RuleSteps(values, steps.segment_start, track.timestamps, track.period_s)
     return replace(out, breach=find_breaches(ruled, scorer.rule_limits, checked.contract))
 
@@ -186,26 +207,29 @@ def _make_room(steps: Steps, num_sensors: int, *, with_expected: bool) -> Scored
     )
 
 
-def _score_span(
-    span: Span, near: AssetSteps, scorer: Scorer, *, room: StepScores, out: ScoredSteps
+def _score_stretch(
+    stretch: Stretch, near: AssetSteps, scorer: Scorer, *, room: StepScores, out: ScoredSteps
 ) -> None:
-    """Score the steps of a span, given with those before it, and write into their place."""
+    """Score the steps of a stretch, given with those before it, and write into their place."""
     density, settings, roles = scorer.density, scorer.settings, scorer.density.roles
     scores = density.score(near.values, near.segment_start, room=room)
     adapt(scores, near.values, near.track, roles.scored)
-    here, there = slice(span.start - span.first, None), slice(span.start, span.stop)
+    here, there = slice(stretch.start - stretch.first, None), slice(stretch.start, stretch.stop)
     if scorer.shift_model is not None:
         dense = replace(near, values=roles.take_dense(near.values))
         shifts = find_shifts(scorer.shift_model, dense)
         out.shift[there] = shifts.nats[here]
         out.shift_sensor[there] = np.array(roles.dense)[shifts.channel[here]]
     scores = scores.take(here)
-    for sensor, weight in zip(roles.modelled, roles.weights, strict=False):
-        if weight != 1.0:
-            scores.energy[:, sensor] *= weight
     num_scored = roles.num_scored
+    whole, seen = float(num_scored), scores.num_observed.astype(np.float64)
+    for sensor, weight in zip(roles.modelled, roles.weights, strict=False):
+        if weight != 1.0 and sensor not in roles.context:
+            scores.energy[:, sensor] *= weight
+            whole -= 1.0 - weight
+            seen -= (1.0 - weight) * ~np.isnan(near.values[here, sensor])
     enough = scores.num_observed >= max(settings.min_observed_share * num_scored, 1)
-    energy = scores.energy.sum(axis=1) * (num_scored / np.maximum(scores.num_observed, 1))
+    energy = add_up(scores.energy) * (whole / np.where(scores.num_observed, seen, 1.0))
     nll = scores.nll
     reason = out.reason.codes[there]
     reason[~(np.isfinite(energy) & np.isfinite(nll))] = REASONS.index(NOT_FINITE)
@@ -233,7 +257,7 @@ def smooth_channels(
     """
     start, span = scored.steps.segment_start, settings.smoothing_steps
     latency_steps = settings.latency_steps
-    spans = find_spans(span)
+    spans = list_spans(span)
     energy = np.empty((len(spans), scored.steps.num_steps))
 
     def average(k: int) -> None:

@@ -42,6 +42,9 @@ MIN_SPREAD = 0.05
 """Lower bound of a residual's standard deviation, as a share of the sensor's spread: what is
 predicted better than that is predicted so in training only."""
 
+WIDE = 64
+"""Sensors from which on products are filled up to multiples of as many."""
+
 FILL_ROUNDS = 4
 """Rounds of linear reconstruction that fill missing entries."""
 
@@ -74,6 +77,20 @@ class _Linear:
     mean: FloatArray
     encode: FloatArray
     decode: FloatArray
+
+    @classmethod
+    def make(cls, mean: FloatArray, projection: FloatArray, loadings: FloatArray) -> _Linear:
+        """Lay out A and B for products; where wide, filled up to whole blocks.
+
+        What is left over of a wide matrix is rounded by where a row stands among the others and
+        by how many threads the product has.
+        """
+        encode, decode = projection.T, loadings.T
+        if len(mean) > WIDE:
+            encode, decode = (
+                np.pad(one, [(0, -size % WIDE) for size in one.shape]) for one in (encode, decode)
+            )
+        return cls(mean, encode, decode)
 
 
 @dataclass(frozen=True)
@@ -109,7 +126,7 @@ class ShiftModel:
         width = len(self.mean)
         projection = np.array(self.projection).reshape(-1, width)
         loadings = np.array(self.loadings).reshape(width, -1)
-        return _Linear(np.array(self.mean), projection.T, loadings.T)
+        return _Linear.make(np.array(self.mean), projection, loadings)
 
     @cached_property
     def _nats(self) -> FloatArray:
@@ -151,9 +168,13 @@ class ShiftModel:
 
     def level_of(self, asset: str) -> AssetLevel:
         """Return the level of an asset; of several, an unknown one may be anywhere between."""
+        return self.levels.get(asset, self._level_of_unknown)
+
+    @cached_property
+    def _level_of_unknown(self) -> AssetLevel:
         levels = list(self.levels.values())
-        if asset in self.levels or len(levels) == 1:
-            return self.levels.get(asset, levels[0])
+        if len(levels) == 1:
+            return levels[0]
         return AssetLevel(tuple(np.mean([one.mean for one in levels], axis=0).tolist()), 1.0)
 
 
@@ -226,7 +247,7 @@ def fit_shift_model(
     scaled = affine.apply(steps.values)
     # as many directions as sensors would leave no residual; a sensor alone is its own residual
     ppca = fit_ppca(np.nan_to_num(scaled), latent=min(latent, scaled.shape[1] - 1))
-    linear = _Linear(ppca.mean, ppca.projection.T, ppca.loadings.T)
+    linear = _Linear.make(ppca.mean, ppca.projection, ppca.loadings)
     residual = _find_residual(steps.values, affine, linear)
     codes = steps.track.asset_codes
     levels = {
@@ -343,10 +364,11 @@ def _find_residual(values: FloatArray, affine: Affine, linear: _Linear) -> Float
 
 def _reconstruct(centred: FloatArray, linear: _Linear, chunk: int) -> FloatArray:
     """Project the rows of a chunk: products of another shape or order are rounded otherwise."""
-    padded = np.zeros((chunk, centred.shape[1]))
-    padded[: len(centred)] = centred
+    rows, width = centred.shape
+    padded = np.zeros((chunk, len(linear.encode)))
+    padded[:rows, :width] = centred
     product: FloatArray = padded @ linear.encode @ linear.decode
-    return product[: len(centred)]
+    return product[:rows, :width]
 
 
 def _find_asset_level(residual: FloatArray, *, span: int) -> AssetLevel:

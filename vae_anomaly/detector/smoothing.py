@@ -23,14 +23,14 @@ STEPS_AT_A_TIME = 1 << 15
 
 SPAN_SHARES = (0.25, 1.0, 2.5)
 """Spans of the averages, as multiples of the one that was asked for. The longest, 50 steps by
-default, is that of the shifts, so that a score looks no further back than it did."""
+default, is that of the shifts, so that a score looks no further back for it."""
 
 
-def find_spans(smoothing_steps: int) -> tuple[int, ...]:
+def list_spans(smoothing_steps: int) -> tuple[int, ...]:
     """Return the spans of the moving averages of the energy, shortest first.
 
     Example:
-        >>> find_spans(20), find_spans(1)
+        >>> list_spans(20), list_spans(1)
         ((5, 20, 50), (1,))
     """
     if smoothing_steps == 1:

@@ -374,8 +374,8 @@ def _expect(part: Part, location: FloatArray, scale: FloatArray) -> tuple[FloatA
     mean, sigma = part.likelihood.moments(location, scale, part.step)
     if part.is_one_hot:
         levels = part.levels[0]
-        middle = mean @ levels
-        variance = (mean * np.square(levels - middle[:, None])).sum(axis=1)
+        middle = add_up(mean * levels)
+        variance = add_up(mean * np.square(levels - middle[:, None]))
         return middle[:, None], np.sqrt(variance)[:, None]
     if part.levels.size:
         low, width = part.levels[:, 0], np.diff(part.levels, axis=1)[:, 0]
@@ -384,7 +384,15 @@ def _expect(part: Part, location: FloatArray, scale: FloatArray) -> tuple[FloatA
 
 
 def _per_sensor(part: Part, of_channels: FloatArray) -> FloatArray:
-    return of_channels.sum(axis=1, keepdims=True) if part.is_one_hot else of_channels
+    return add_up(of_channels)[:, None] if part.is_one_hot else of_channels
+
+
+def add_up(values: FloatArray) -> FloatArray:
+    """Add up the sensors of each step, one after the other: NumPy adds a row alone otherwise."""
+    total = np.zeros(len(values))
+    for column in values.T:
+        total += column
+    return total
 
 
 def gaussian_channels(num_sensors: int) -> Channels:

@@ -23,6 +23,7 @@ from vae_anomaly.model.affine import fit_affine
 from vae_anomaly.model.channels import (
     CHANGE_NATS,
     Channels,
+    add_up,
 )
 from vae_anomaly.model.choice import (
     DEFAULT_LIKELIHOODS,
@@ -75,8 +76,7 @@ class StepScores:
     @cached_property
     def nll(self) -> FloatArray:
         """Nats per step: the contributions and the KL term, added up. Shape `(steps,)`."""
-        total: FloatArray = self.contribution.sum(axis=1) + self.kl
-        return total
+        return add_up(self.contribution) + self.kl
 
     @classmethod
     def empty(cls, shape: tuple[int, int]) -> StepScores:

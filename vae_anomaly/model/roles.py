@@ -119,7 +119,7 @@ def weigh_sensors(
         weight = 1.0
         if profile.kind is SensorKind.BINARY and one.name == GAUSSIAN.name:
             present = column[np.isfinite(column)]
-            share = float(np.mean(present > 0.5 * (profile.minimum + profile.maximum)))
+            share = float(np.mean(present == profile.maximum))
             entropy = -share * math.log(share) - (1.0 - share) * math.log1p(-share)
             weight = entropy / CONTINUOUS_NATS
         weights.append(weight)

@@ -18,8 +18,8 @@ from vae_anomaly.config import (
     RulesConfig,
     ThresholdConfig,
 )
-from vae_anomaly.detector import spans
-from vae_anomaly.detector.smoothing import find_spans, memory_steps
+from vae_anomaly.detector import stretches
+from vae_anomaly.detector.smoothing import list_spans, memory_steps
 from vae_anomaly.domain import Reach, SensorKind
 
 SHORT = {"min_training_steps": 20, "max_training_steps": 20}
@@ -102,14 +102,34 @@ def test_a_detector_of_windows_survives_its_folder(fleet_detector, tmp_path):
     assert repr(loaded.record.curves) == repr(fleet_detector.record.curves)
 
 
+@pytest.fixture(scope="module")
+def wide_detector() -> Detector:
+    """More sensors than NumPy adds up in one order whatever their layout."""
+    settings = DetectorConfig(
+        model=ModelConfig(**SHORT),
+        threshold=ThresholdConfig(adaptation_steps=20, provisional=True),
+    )
+    return Detector.fit(make_plant(400, num_sensors=11), config=settings)
+
+
 @pytest.mark.parametrize("num_cores", [1, 2])
-def test_scores_are_the_same_wherever_the_work_is_cut(fleet_detector, monkeypatch, num_cores):
-    table = pa.concat_tables([make_asset(asset, 300, seed=8) for asset in ("pump-1", "pump-2")])
-    whole = fleet_detector.examine(table)
-    monkeypatch.setattr(spans, "SPAN_VALUES", 1)
-    monkeypatch.setattr(spans, "MIN_MEMORIES", 1)
-    monkeypatch.setattr(spans, "_count_cores", lambda: num_cores)
-    cut = fleet_detector.examine(table)
+@pytest.mark.parametrize("which", ["fleet_detector", "wide_detector"])
+def test_scores_are_the_same_wherever_the_work_is_cut(request, monkeypatch, which, num_cores):
+    detector = request.getfixturevalue(which)
+    table = make_plant(300, num_sensors=11, seed=8)
+    if which == "fleet_detector":
+        assets = ("pump-1", "pump-2", "pump-3")
+        table = pa.concat_tables(
+            [
+                make_asset(asset, num, seed=8)
+                for asset, num in zip(assets, (300, 1, 30), strict=True)
+            ]
+        )
+    whole = detector.examine(table)
+    monkeypatch.setattr(stretches, "STRETCH_VALUES", 1)
+    monkeypatch.setattr(stretches, "MIN_MEMORIES", 1)
+    monkeypatch.setattr(stretches, "_count_cores", lambda: num_cores)
+    cut = detector.examine(table)
     assert cut.scores.equals(whole.scores)
     np.testing.assert_array_equal(cut.mean, whole.mean)
     np.testing.assert_array_equal(cut.sigma, whole.sigma)
@@ -117,7 +137,7 @@ def test_scores_are_the_same_wherever_the_work_is_cut(fleet_detector, monkeypatc
 
 def test_a_score_depends_on_its_lookback_and_its_lookahead_and_no_more(fleet_detector):
     back, ahead = fleet_detector.lookback_steps, fleet_detector.lookahead_steps
-    longest = memory_steps(find_spans(2)[-1])
+    longest = memory_steps(list_spans(2)[-1])
     assert (back, ahead) == (longest + (20 + 1) + 3 - 2, 4)
     assert fleet_detector.reach == Reach(
         longest + 3 - 2, 4, (21 + (memory_steps(2) - 1) * 5) * STEP_US

@@ -69,6 +69,14 @@ def test_switches_set_points_and_readings_that_are_no_sums_have_no_offset():
         assert offset[1:] == (0.0, 0.0, 0.0)
 
 
+@pytest.mark.parametrize("unit", [(1.0, 0.0), (1.8, 32.0)])
+def test_a_set_point_per_asset_has_no_offset_whatever_its_unit(unit):
+    codes = np.repeat(np.arange(3), 200)
+    factor, start = unit
+    values = (factor * np.array([41.2, 91.1, 5.3]) + start)[codes][:, None]
+    assert set(find(values, codes).values()) == {(0.0,)}
+
+
 def fit_fleet(table, **model) -> Detector:
     return Detector.fit(
         table,

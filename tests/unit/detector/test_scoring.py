@@ -61,7 +61,7 @@ def test_the_energy_of_a_sensor_counts_by_its_weight():
     roles = replace(density.roles, weights=(1.0, 0.25))
     table = make_table([2.0, 0.0, NULL], [0.0, 2.0, 2.0])
     rows = score_rows(check(table, record), replace(density, roles=roles), record)
-    np.testing.assert_array_equal(rows.score, [2.0, 0.5, 1.0])
+    np.testing.assert_array_equal(rows.score, [2.0, 0.5, 2.5])  # missing ones by weight too
     np.testing.assert_array_equal(rows.contribution, score(table).contribution)
 
 
