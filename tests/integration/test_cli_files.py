@@ -205,6 +205,10 @@ def test_several_assets_in_one_are_refused_with_the_option_to_give(tmp_path):
     refused = run("check", tmp_path / "both.parquet")
     assert refused.code == 1
     assert "one of ('pump',)? Then name it: --asset" in " ".join(refused.err.split())
+    assert "got 50 % of the rows" in " ".join(refused.err.split())
+    misspelt = run("check", tmp_path / "both.parquet", "--asset", "pmp")
+    assert misspelt.code == 1
+    assert "did you mean 'pump'?" in " ".join(misspelt.err.split())
     told = run("check", tmp_path / "both.parquet", "--asset", "pump", "--json")
     assert told.content["quality"]["num_assets"] == 2
     assert told.content["quality"]["num_usable"] == 400
@@ -227,6 +231,20 @@ def test_fit_takes_the_names_of_time_and_asset(work, tmp_path):
     )  # fmt: skip
     note = "assets without a threshold of their own have the lowest, that of 'P-1': P-2"
     assert note in " ".join(scored.out.split())
+
+
+def test_fit_notes_names_in_the_settings_without_a_column(work, tmp_path):
+    settings = (work / "pipeline.toml").read_text()
+    typo = settings.replace("#units = {}", 'units = { "Tmp" = "°F" }')
+    assert typo != settings
+    (tmp_path / "pipeline.toml").write_text(typo, encoding="utf-8")
+    outcome = run(
+        "fit", work / "normal.parquet", "--out", tmp_path / "d", "--config",
+        tmp_path / "pipeline.toml",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    note = "note: units in the settings of the readings names 'Tmp', which is no column"
+    assert note in " ".join(outcome.out.split())
 
 
 def test_score_prints_only_json_when_asked(fitted, work, tmp_path):

@@ -125,10 +125,11 @@ def fit(
             progress=progress,
         )
     detector.save(out)
+    notes = _note_settings(detector)
     if json:
-        print_json(_describe_fit(detector, out))
+        print_json({**_describe_fit(detector, out), "notes": notes})
         return
-    _print_fit(detector, out)
+    _print_fit(detector, out, notes=notes)
 
 
 def score(
@@ -267,7 +268,14 @@ def _describe_fit(detector: Detector, out: Path) -> dict[str, Any]:
     }
 
 
-def _print_fit(detector: Detector, out: Path) -> None:
+def _note_settings(detector: Detector) -> tuple[str, ...]:
+    """Note names in the settings of the readings that its fit had no use for."""
+    from vae_anomaly.readings.contract import note_unknown_names
+
+    return note_unknown_names(detector.record.config.readings, (), detector.contract)
+
+
+def _print_fit(detector: Detector, out: Path, *, notes: tuple[str, ...]) -> None:
     from vae_anomaly.cli import sensor_tables, tables
 
     record, facts = detector.record, detector.record.facts
@@ -280,7 +288,7 @@ def _print_fit(detector: Detector, out: Path) -> None:
     )
     tables.print_thresholds(record.calibrations)
     tables.print_health(record.health)
-    print_notes(sensor_tables.note_sentinels(record.profiles))
+    print_notes((*notes, *sensor_tables.note_sentinels(record.profiles)))
     print_lines("", f"Detector saved to {out}")
 
 

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from vae_anomaly.config import ReadingsConfig
 from vae_anomaly.domain import LABEL_PREFIX, Contract, Sensor
 from vae_anomaly.errors import ContractError
 from vae_anomaly.readings.columns import ColumnKind, RawColumn
+from vae_anomaly.wording import ask_nearest
 
 OWN_PREFIX = "_"
 """Columns named so are bookkeeping of tables; they are never inputs."""
@@ -17,6 +19,9 @@ SENSOR_KINDS = (ColumnKind.NUMBER, ColumnKind.EMPTY)
 
 TEXT = "text"
 """Reason to leave out a column of texts."""
+
+USUAL_ASSET = ReadingsConfig().asset
+"""Name of the asset column that is looked for without being asked for."""
 
 MAX_NAMES = 12
 """Names listed in a message before "and N more"."""
@@ -36,7 +41,7 @@ def infer_contract(
     Args:
         columns: Columns of the input.
         timestamp: Name of the time column.
-        asset: Name of the asset column, used where the input has it.
+        asset: Name of the asset column; the input may lack it where it is the usual name.
         sensors: Columns asked for; empty takes every column of numbers but `label_*`.
         ignore: Columns to leave out.
         units: Unit of each sensor.
@@ -45,10 +50,11 @@ def infer_contract(
         The contract. Its `period_s` is NaN until the times have been read.
 
     Raises:
-        ContractError: There is no time column, no sensor, or a sensor asked for is missing,
-            is text or is a label.
+        ContractError: There is no time column, no sensor, or the asset column or a sensor
+            asked for is missing, or a sensor is text or a label.
     """
     _check_timestamp(columns, timestamp)
+    require_asset(columns, asset, purpose="read readings")
     roles = {timestamp: "the time column", asset: "the asset column"}
     if sensors:
         _check_asked(columns, sensors, roles=roles, ignore=ignore)
@@ -81,6 +87,26 @@ def infer_contract(
     )
 
 
+def require_asset(columns: Iterable[str], asset: str, *, purpose: str) -> None:
+    """Refuse input without the asset column that was asked for.
+
+    Args:
+        columns: Names of the columns of the input.
+        asset: Name asked for; the usual one was asked for by nobody.
+        purpose: What cannot be done otherwise.
+
+    Raises:
+        ContractError: There is no such column.
+    """
+    if asset == USUAL_ASSET or asset in (names := tuple(columns)):
+        return
+    raise ContractError(
+        f"Cannot {purpose}: expected the asset column '{asset}', got columns {list_names(names)}. "
+        "Name the column with --asset, or asset in the settings of the readings; leave it out "
+        "where all rows are of one asset" + (ask_nearest(asset, names) or ".")
+    )
+
+
 def check_contract(columns: Mapping[str, RawColumn], contract: Contract, *, purpose: str) -> None:
     """Check the columns of new input against a contract.
 
@@ -97,7 +123,8 @@ def check_contract(columns: Mapping[str, RawColumn], contract: Contract, *, purp
     if contract.asset is not None and contract.asset not in columns:
         raise ContractError(
             f"Cannot {purpose}: expected the asset column '{contract.asset}', got columns "
-            f"{list_names(columns)}. Add it, so that each row says which asset it is from."
+            f"{list_names(columns)}. Add it, so that each row says which asset it is from"
+            + (ask_nearest(contract.asset, columns) or ".")
         )
     _check_present(columns, contract.sensor_names, purpose=purpose)
     for name in contract.sensor_names:
@@ -115,6 +142,26 @@ def note_unknown_columns(columns: Mapping[str, RawColumn], contract: Contract) -
     if not extra:
         return ()
     return (f"columns the contract does not know are left out: {list_names(extra)}",)
+
+
+def note_unknown_names(
+    config: ReadingsConfig, columns: Iterable[str], contract: Contract
+) -> tuple[str, ...]:
+    """Note what the settings ignore or give a unit to and what is not there.
+
+    Args:
+        config: The settings of the readings.
+        columns: Names of the columns of the input; none where the contract names them all.
+        contract: The contract, which may know columns that this input lacks.
+    """
+    known = (*columns, contract.timestamp, *contract.sensor_names, *contract.ignored)
+    return tuple(
+        f"{setting} in the settings of the readings names '{name}', which is no column"
+        + ask_nearest(name, known)
+        for setting, names in (("units", config.units), ("ignore", config.ignore))
+        for name in names
+        if name not in {*known, contract.asset}
+    )
 
 
 def contract_to_dict(contract: Contract) -> dict[str, Any]:
