@@ -208,7 +208,7 @@ def evaluate(
     from vae_anomaly.evaluation.evaluate import evaluate as measure
 
     loaded = None if detector is None else inputs.load_detector(detector, config=config)[0]
-    scores, events = _score_labelled(path, loaded)
+    scores, events = _score_labelled(path, loaded, label=label)
     result = measure(scores, label=label, events=events)
     if json:
         num_events = None if events is None else len(events)
@@ -221,7 +221,7 @@ def evaluate(
 
 
 def _score_labelled(
-    paths: Sequence[str], detector: Detector | None
+    paths: Sequence[str], detector: Detector | None, *, label: str
 ) -> tuple[pa.Table, tuple[AlertEvent, ...] | None]:
     """Give labelled scores, and alert events where there is a detector to find them."""
     from vae_anomaly.cli import inputs
@@ -229,15 +229,17 @@ def _score_labelled(
 
     contract = None if detector is None else detector.contract
     columns = inputs.list_columns(paths)
-    if set(columns) >= inputs.SCORE_COLUMNS:
-        scores = inputs.read_files(paths)
-        events = None if detector is None else detector.find_events(scores)
-    elif detector is None:
+    is_scored = set(columns) >= inputs.SCORE_COLUMNS
+    if not is_scored and detector is None:
         raise EvaluationError(
             f"Cannot evaluate '{paths[0]}': expected a scores file with the columns 'score' and "
             f"'state', got columns {list_names(columns)}. Give --detector to score them, if they "
             "are raw readings."
         )
+    inputs.require_label(paths, label)
+    if is_scored or detector is None:
+        scores = inputs.read_files(paths)
+        events = None if detector is None else detector.find_events(scores)
     else:
         examination = detector.examine(paths, with_expected=False)
         scores = inputs.append_labels(examination.scores, paths)

@@ -200,7 +200,10 @@ def test_the_result_is_plain_json():
 
 
 def test_a_missing_label_column_is_told_with_the_columns_there_are():
-    message = "expected a column 'label_anomaly', got columns 'timestamp', 'score', 'state'"
+    message = (
+        "expected a column 'label_anomaly' of labels, got columns 'timestamp', 'score', 'state'. "
+        r"Name the column with label=, or pass labels=\."
+    )
     with pytest.raises(EvaluationError, match=message):
         evaluate(make_scores("oA"))
 
