@@ -10,7 +10,7 @@ from vae_anomaly.config import ReadingsConfig
 from vae_anomaly.domain import LABEL_PREFIX, Contract, Sensor
 from vae_anomaly.errors import ContractError
 from vae_anomaly.readings.columns import ColumnKind, RawColumn
-from vae_anomaly.wording import ask_nearest
+from vae_anomaly.wording import ask_nearest, find_nearest
 
 OWN_PREFIX = "_"
 """Columns named so are bookkeeping of tables; they are never inputs."""
@@ -56,7 +56,8 @@ def infer_contract(
     _check_timestamp(columns, timestamp)
     require_asset(columns, asset, purpose="read readings")
     roles = {timestamp: "the time column", asset: "the asset column"}
-    if sensors:
+    is_asked = bool(sensors)
+    if is_asked:
         _check_asked(columns, sensors, roles=roles, ignore=ignore)
     reasons = {
         name: _reason_to_ignore(column, ignore=ignore)
@@ -71,7 +72,13 @@ def infer_contract(
             f"column, got columns {list_names(columns)}. Check the column types."
         )
     for name in sensors:
-        _check_kinds(columns[name], purpose="read readings")
+        _check_kinds(
+            columns[name],
+            purpose="read readings",
+            way_out=", or leave it out of the sensors in the settings"
+            if is_asked
+            else ", or ignore it in the settings",
+        )
     ignored = {
         name: reason or "not among the sensors asked for"
         for name, reason in reasons.items()
@@ -126,9 +133,14 @@ def check_contract(columns: Mapping[str, RawColumn], contract: Contract, *, purp
             f"{list_names(columns)}. Add it, so that each row says which asset it is from"
             + (ask_nearest(contract.asset, columns) or ".")
         )
-    _check_present(columns, contract.sensor_names, purpose=purpose)
+    _check_present(
+        columns,
+        contract.sensor_names,
+        purpose=purpose,
+        advice="or rename the columns that are theirs",
+    )
     for name in contract.sensor_names:
-        _check_kinds(columns[name], purpose=purpose)
+        _check_kinds(columns[name], purpose=purpose, way_out="")
 
 
 def note_unknown_columns(columns: Mapping[str, RawColumn], contract: Contract) -> tuple[str, ...]:
@@ -245,11 +257,11 @@ def _check_asked(
                 f"nothing else, got one that is {role or 'named twice'}. Check the sensor list "
                 "in pipeline.toml."
             )
-    _check_present(columns, sensors, purpose="read readings")
+    _check_present(columns, sensors, purpose="read readings", advice="or ask for other sensors")
 
 
 def _check_present(
-    columns: Mapping[str, RawColumn], sensors: Sequence[str], *, purpose: str
+    columns: Mapping[str, RawColumn], sensors: Sequence[str], *, purpose: str, advice: str
 ) -> None:
     missing = [name for name in sensors if name not in columns]
     if missing:
@@ -261,11 +273,22 @@ def _check_present(
         )
         raise ContractError(
             f"Cannot {purpose}: expected sensors {list_names(sensors)}, got {got}. Add them, null "
-            "where nothing was measured, or ask for other sensors."
+            f"where nothing was measured, {advice}"
+            + (_ask_meant(missing, columns, sensors) or ".")
         )
 
 
-def _check_kinds(column: RawColumn, *, purpose: str) -> None:
+def _ask_meant(
+    missing: Sequence[str], columns: Mapping[str, RawColumn], sensors: Sequence[str]
+) -> str:
+    """Ask whether another column is the first missing sensor that one is near to."""
+    others = [name for name in columns if name not in sensors]
+    near = ((name, find_nearest(name, others)) for name in missing)
+    pair = next((pair for pair in near if pair[1]), None)
+    return f"; did you mean '{pair[1]}' by '{pair[0]}'?" if pair else ""
+
+
+def _check_kinds(column: RawColumn, *, purpose: str, way_out: str) -> None:
     wrong = next(
         (c for c in (column, column.clash) if c is not None and c.kind not in SENSOR_KINDS), None
     )
@@ -276,8 +299,7 @@ def _check_kinds(column: RawColumn, *, purpose: str) -> None:
     elsewhere = f" and {other.type} in {other.part}" if other is not None else ""
     raise ContractError(
         f"Cannot {purpose}: expected numbers in sensor column '{column.name}', got {what} "
-        f"in {wrong.part}{elsewhere}. Convert it to numbers, or "
-        "ignore it in the settings."
+        f"in {wrong.part}{elsewhere}. Convert it to numbers{way_out}."
     )
 
 

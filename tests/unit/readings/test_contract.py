@@ -240,3 +240,32 @@ def test_units_and_ignored_names_of_no_column_are_noted() -> None:
             "did you mean 'note'?"
         ),
     )
+
+
+def test_advice_for_a_missing_sensor_fits_what_is_done() -> None:
+    found = columns(asset=ColumnKind.TEXT, Flow=ColumnKind.NUMBER)
+    with pytest.raises(
+        ContractError,
+        match=r"or rename the columns that are theirs; did you mean 'Flow' by 'flow'\?$",
+    ):
+        check_contract(found, CONTRACT, purpose="score")
+    with pytest.raises(
+        ContractError, match=r"or ask for other sensors; did you mean 'Flow' by 'flow'\?$"
+    ):
+        infer(found, sensors=("flow",))
+    with pytest.raises(ContractError, match=r"or ask for other sensors\.$"):
+        infer(found, sensors=("Flow", "xyz"))
+
+
+def test_advice_for_text_in_a_sensor_column_fits_what_is_done() -> None:
+    found = columns(asset=ColumnKind.TEXT, flow=ColumnKind.TEXT) | {
+        "pressure (Pa)": RawColumn("pressure (Pa)", ColumnKind.NUMBER, "double", "'a'")
+    }
+    with pytest.raises(ContractError, match=r"Convert it to numbers\.$"):
+        check_contract(found, CONTRACT, purpose="score")
+    with pytest.raises(ContractError, match=r"numbers, or leave it out of the sensors in the s"):
+        infer(found, sensors=("flow",))
+    text = RawColumn("flow", ColumnKind.TEXT, "string", "'b.parquet'")
+    number = RawColumn("flow", ColumnKind.NUMBER, "double", "'a.parquet'", (), text)
+    with pytest.raises(ContractError, match=r"Convert it to numbers, or ignore it in the sett"):
+        infer(columns(flow=number))
