@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -36,8 +37,14 @@ LikelihoodName = Literal[
     "categorical",
 ]
 
+RANGE = "[0.0, 14.0]"
+"""Limits of a sensor, as an example."""
+
 UNKNOWN = "extra_forbidden"
 """pydantic's type of the error that a setting is not known."""
+
+NO_LIST = "tuple_type"
+"""Its type of the error that a value is no list."""
 
 MISCHOSEN = "literal_error"
 """Its type of the error that a value is none of those to choose from."""
@@ -204,7 +211,11 @@ class RulesConfig(_Settings):
     def _ranges_in_order(self) -> Self:
         for name, (low, high) in self.ranges.items():
             if not low < high:
-                raise ValueError(f"expected low < high in the range of '{name}'")
+                raise ValueError(
+                    f"expected the lower limit of '{name}' before the upper one, got "
+                    f"[{low:g}, {high:g}]; write it first, as in {RANGE}, with -inf or inf where "
+                    "there is no limit"
+                )
         return self
 
 
@@ -360,12 +371,26 @@ def _describe_problem(item: dict[str, Any], kind: type[BaseModel]) -> str:
     wanted, given = item["msg"].removeprefix("Value error, "), item["input"]
     wanted = re.sub("^Input should be (?=greater|less)", "expected a number ", wanted)
     wanted = wanted.replace("Input should be", "expected")
-    if not isinstance(given, str | int | float):
+    if item["type"] == NO_LIST:
+        wanted = f"expected a list{_show_list(item)}"
+    if not _is_single(given):
         return wanted  # what is a table says more in its own settings
     text = f"{wanted}, got {given!r}"
     if item["type"] != MISCHOSEN:
         return text
     return text + ask_nearest(str(given), re.findall("'([^']*)'", item["ctx"]["expected"]))
+
+
+def _show_list(item: dict[str, Any]) -> str:
+    """Show the list that was meant, where a single value was given or limits are due."""
+    if "ranges" in item["loc"]:
+        return f" of two limits, as in {RANGE}"
+    given = item["input"]
+    return f", as in [{json.dumps(given, ensure_ascii=False)}]" if _is_single(given) else ""
+
+
+def _is_single(given: Any) -> bool:
+    return isinstance(given, str | int | float)
 
 
 def _name_settings(kind: type[BaseModel], prefix: str = "") -> dict[str, str]:

@@ -28,10 +28,12 @@ def find_nearest(name: str, known: Iterable[str]) -> str:
     """Find the name that a misspelt one may stand for, "" where none is near.
 
     Example:
-        >>> find_nearest("flwo", ["level", "flow"])
-        'flow'
+        >>> find_nearest("flwo", ["level", "flow"]), find_nearest("FLOW", ["level", "flow"])
+        ('flow', 'flow')
     """
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), "")
+    folded = {one.casefold(): one for one in known}
+    near = difflib.get_close_matches(name.casefold(), list(folded), n=1)
+    return folded[near[0]] if near else ""
 
 
 def ask_nearest(name: str, known: Iterable[str]) -> str:

@@ -153,7 +153,7 @@ def test_text_in_a_sensor_column_at_scoring(detector, plant):
     text = refused(ContractError, lambda: detector.score(words))
     assert text.startswith(
         "Cannot score: expected numbers in sensor column 'sensor 2 (unit)', got text (string) "
-        "in the table. Convert it to numbers, or ignore it"
+        "in the table. Convert it to numbers."
     )
 
 
@@ -179,8 +179,8 @@ def test_a_sensor_missing_at_scoring(detector, plant):
         "Cannot score: expected sensors ('sensor 0 (unit)', 'sensor 1 (unit)', "
         "'sensor 2 (unit)', 'sensor 3 (unit)', 'sensor 4 (unit)'), got ('sensor 0 (unit)', "
         "'sensor 1 (unit)', 'sensor 2 (unit)', 'sensor 4 (unit)'); missing "
-        "('sensor 3 (unit)',). Add them, null where nothing was measured, or ask for other "
-        "sensors."
+        "('sensor 3 (unit)',). Add them, null where nothing was measured, or rename the columns "
+        "that are theirs."
     )
 
 

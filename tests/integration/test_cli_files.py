@@ -205,6 +205,10 @@ def test_several_assets_in_one_are_refused_with_the_option_to_give(tmp_path):
     refused = run("check", tmp_path / "both.parquet")
     assert refused.code == 1
     assert "one of ('pump',)? Then name it: --asset" in " ".join(refused.err.split())
+    assert "got 50 % of the rows" in " ".join(refused.err.split())
+    misspelt = run("check", tmp_path / "both.parquet", "--asset", "pmp")
+    assert misspelt.code == 1
+    assert "did you mean 'pump'?" in " ".join(misspelt.err.split())
     told = run("check", tmp_path / "both.parquet", "--asset", "pump", "--json")
     assert told.content["quality"]["num_assets"] == 2
     assert told.content["quality"]["num_usable"] == 400
@@ -227,6 +231,20 @@ def test_fit_takes_the_names_of_time_and_asset(work, tmp_path):
     )  # fmt: skip
     note = "assets without a threshold of their own have the lowest, that of 'P-1': P-2"
     assert note in " ".join(scored.out.split())
+
+
+def test_fit_notes_names_in_the_settings_without_a_column(work, tmp_path):
+    settings = (work / "pipeline.toml").read_text()
+    typo = settings.replace("#units = {}", 'units = { "Tmp" = "°F" }')
+    assert typo != settings
+    (tmp_path / "pipeline.toml").write_text(typo, encoding="utf-8")
+    outcome = run(
+        "fit", work / "normal.parquet", "--out", tmp_path / "d", "--config",
+        tmp_path / "pipeline.toml",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    note = "note: units in the settings of the readings names 'Tmp', which is no column"
+    assert note in " ".join(outcome.out.split())
 
 
 def test_score_prints_only_json_when_asked(fitted, work, tmp_path):
@@ -320,6 +338,44 @@ def test_evaluate_takes_other_names_of_time_and_asset(fitted, work, tmp_path):
     assert outcome.content["event_recall"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("source", "label", "message"),
+    [
+        ("scores.parquet", "label_anomly", "--label; did you mean 'label_anomaly'?"),
+        ("scores.parquet", "xyz", "Name the column with --label."),
+        ("labelled.parquet", "xyz", "('label_anomaly', 'label_kind'). Name the column with --la"),
+        ("labelled.parquet", "sensor 1 (unit)", "Rename it to 'label_sensor 1 (unit)'"),
+    ],
+)
+def test_evaluate_names_its_option_where_the_labels_are_missing(
+    scored, work, tmp_path, source, label, message
+):
+    table = pq.read_table(work / source)
+    if source == "scores.parquet":
+        names = ["when" if name == "timestamp" else name for name in table.column_names]
+        table = table.rename_columns(names)
+    pq.write_table(table, tmp_path / source)
+    detector = () if source == "scores.parquet" else ("--detector", work / "detector")
+    outcome = run("evaluate", tmp_path / source, *detector, "--label", label)
+    assert outcome.code == 1
+    err = " ".join(outcome.err.split())
+    assert f"expected a column of labels '{label}', got columns" in err
+    assert message in err
+    assert "'timestamp'" not in err
+    assert "labels=" not in err
+
+
+def test_evaluate_asks_for_a_detector_where_two_columns_hold_times(scored, work, tmp_path):
+    table = pq.read_table(work / "scores.parquet")
+    table = table.rename_columns(
+        ["when" if name == "timestamp" else name for name in table.column_names]
+    )
+    pq.write_table(table.append_column("taken", table["when"]), tmp_path / "scores.parquet")
+    outcome = run("evaluate", tmp_path / "scores.parquet")
+    assert outcome.code == 1
+    assert "expected one column of times, got 'when', 'taken'. Give --detector" in outcome.err
+
+
 def test_evaluate_of_raw_readings_asks_for_a_detector(work):
     outcome = run("evaluate", work / "labelled.parquet")
     assert outcome.code == 1
@@ -340,7 +396,7 @@ def test_evaluate_of_half_a_scores_file_says_what_is_missing(scored, work, tmp_p
 def test_evaluate_without_labels_says_so(fitted, work):
     outcome = run("evaluate", work / "normal.parquet", "--detector", work / "detector")
     assert outcome.code == 1
-    assert "expected a column 'label_anomaly'" in outcome.err
+    assert "expected a column of labels 'label_anomaly'" in outcome.err
 
 
 def test_report_of_files_is_one_page(fitted, work, tmp_path):

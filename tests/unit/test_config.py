@@ -162,6 +162,35 @@ def test_a_wrong_choice_is_refused_with_the_nearest_there_is(tmp_path):
     assert text.endswith("or 'categorical', got 'laplce'; did you mean 'laplace'?")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '[detector.model]\ncontext = "Fm_setpoint"',
+            """model.context': expected a list, as in ["Fm_setpoint"], got 'Fm_setpoint'""",
+        ),
+        ('[detector.readings]\nsensors = "größe"', """expected a list, as in ["größe"], got"""),
+        ('[detector.readings]\nignore = "a"', """expected a list, as in ["a"], got 'a'"""),
+        ("[detector.readings]\nsentinels = -9999", "expected a list, as in [-9999], got -9999"),
+        ("[detector.readings]\nignore = {}", "'detector.readings.ignore': expected a list."),
+        (
+            "[detector.rules.ranges]\npH = 7",
+            "'detector.rules.ranges.pH': expected a list of two limits, as in [0.0, 14.0], got 7",
+        ),
+    ],
+)
+def test_what_is_no_list_is_refused_with_the_list_that_was_meant(tmp_path, text, message):
+    assert message in refused(write(tmp_path, text + "\n"))
+
+
+def test_limits_out_of_order_are_refused_with_what_was_given(tmp_path):
+    text = refused(write(tmp_path, "[detector.rules.ranges]\npH = [9.0, 5.5]\n"))
+    assert text.endswith(
+        "'detector.rules': expected the lower limit of 'pH' before the upper one, got [9, 5.5]; "
+        "write it first, as in [0.0, 14.0], with -inf or inf where there is no limit."
+    )
+
+
 def test_step_limits_out_of_order_are_refused(tmp_path):
     file = write(tmp_path, "[detector.model]\nmin_training_steps = 5\nmax_training_steps = 4\n")
     text = refused(file)

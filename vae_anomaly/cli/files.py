@@ -125,10 +125,11 @@ def fit(
             progress=progress,
         )
     detector.save(out)
+    notes = _note_settings(detector)
     if json:
-        print_json(_describe_fit(detector, out))
+        print_json({**_describe_fit(detector, out), "notes": notes})
         return
-    _print_fit(detector, out)
+    _print_fit(detector, out, notes=notes)
 
 
 def score(
@@ -207,7 +208,7 @@ def evaluate(
     from vae_anomaly.evaluation.evaluate import evaluate as measure
 
     loaded = None if detector is None else inputs.load_detector(detector, config=config)[0]
-    scores, events = _score_labelled(path, loaded)
+    scores, events = _score_labelled(path, loaded, label=label)
     result = measure(scores, label=label, events=events)
     if json:
         num_events = None if events is None else len(events)
@@ -220,7 +221,7 @@ def evaluate(
 
 
 def _score_labelled(
-    paths: Sequence[str], detector: Detector | None
+    paths: Sequence[str], detector: Detector | None, *, label: str
 ) -> tuple[pa.Table, tuple[AlertEvent, ...] | None]:
     """Give labelled scores, and alert events where there is a detector to find them."""
     from vae_anomaly.cli import inputs
@@ -228,15 +229,17 @@ def _score_labelled(
 
     contract = None if detector is None else detector.contract
     columns = inputs.list_columns(paths)
-    if set(columns) >= inputs.SCORE_COLUMNS:
-        scores = inputs.read_files(paths)
-        events = None if detector is None else detector.find_events(scores)
-    elif detector is None:
+    is_scored = set(columns) >= inputs.SCORE_COLUMNS
+    if not is_scored and detector is None:
         raise EvaluationError(
             f"Cannot evaluate '{paths[0]}': expected a scores file with the columns 'score' and "
             f"'state', got columns {list_names(columns)}. Give --detector to score them, if they "
             "are raw readings."
         )
+    inputs.require_label(paths, label)
+    if is_scored or detector is None:
+        scores = inputs.read_files(paths)
+        events = None if detector is None else detector.find_events(scores)
     else:
         examination = detector.examine(paths, with_expected=False)
         scores = inputs.append_labels(examination.scores, paths)
@@ -267,7 +270,14 @@ def _describe_fit(detector: Detector, out: Path) -> dict[str, Any]:
     }
 
 
-def _print_fit(detector: Detector, out: Path) -> None:
+def _note_settings(detector: Detector) -> tuple[str, ...]:
+    """Note names in the settings of the readings that its fit had no use for."""
+    from vae_anomaly.readings.contract import note_unknown_names
+
+    return note_unknown_names(detector.record.config.readings, (), detector.contract)
+
+
+def _print_fit(detector: Detector, out: Path, *, notes: tuple[str, ...]) -> None:
     from vae_anomaly.cli import sensor_tables, tables
 
     record, facts = detector.record, detector.record.facts
@@ -280,7 +290,7 @@ def _print_fit(detector: Detector, out: Path) -> None:
     )
     tables.print_thresholds(record.calibrations)
     tables.print_health(record.health)
-    print_notes(sensor_tables.note_sentinels(record.profiles))
+    print_notes((*notes, *sensor_tables.note_sentinels(record.profiles)))
     print_lines("", f"Detector saved to {out}")
 
 

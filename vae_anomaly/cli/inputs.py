@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from vae_anomaly.domain import LABEL_PREFIX, Contract
-from vae_anomaly.errors import ConfigError, DetectorError, ReadingsError, TableError
+from vae_anomaly.errors import (
+    ConfigError,
+    DetectorError,
+    EvaluationError,
+    ReadingsError,
+    TableError,
+)
+from vae_anomaly.wording import ask_nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -163,6 +170,35 @@ def list_columns(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in first if all(name in names for names in others))
 
 
+def require_label(paths: Sequence[str], label: str) -> None:
+    """Refuse to evaluate against a column of labels that no file has.
+
+    Args:
+        paths: A scores file, or readings to score first, of which labels alone are kept.
+        label: Name of the column.
+
+    Raises:
+        EvaluationError: There is no such column, or scoring would not keep it.
+        ReadingsError: There is no such file, or it is not Parquet.
+    """
+    from vae_anomaly.readings.contract import list_names
+    from vae_anomaly.readings.source import open_source
+
+    columns = dict.fromkeys(name for part in open_source(paths) for name in part.schema.names)
+    is_scored = set(columns) >= SCORE_COLUMNS
+    kept = [name for name in columns if is_scored or name.startswith(LABEL_PREFIX)]
+    if label in kept:
+        return
+    if label in columns:
+        advice = f"Rename it to '{LABEL_PREFIX}{label}': so columns of labels are known."
+    else:
+        advice = "Name the column with --label" + (ask_nearest(label, kept) or ".")
+    raise EvaluationError(
+        f"Cannot evaluate '{paths[0]}': expected a column of labels '{label}', got columns "
+        f"{list_names(kept or columns)}. {advice}"
+    )
+
+
 def read_files(paths: Sequence[str]) -> pa.Table:
     """Read Parquet files whole, as one table.
 
@@ -209,6 +245,9 @@ def use_standard_names(scores: pa.Table, contract: Contract | None) -> pa.Table:
 
     Returns:
         The table with `timestamp` and, where there is one, `asset`.
+
+    Raises:
+        EvaluationError: There is no contract, and not one column of times.
     """
     import pyarrow as pa
 
@@ -216,6 +255,11 @@ def use_standard_names(scores: pa.Table, contract: Contract | None) -> pa.Table:
         names = {contract.timestamp: "timestamp", contract.asset: "asset"}
     else:
         times = [field.name for field in scores.schema if pa.types.is_timestamp(field.type)]
+        if len(times) != 1 and "timestamp" not in times:
+            raise EvaluationError(
+                "Cannot evaluate scores: expected one column of times, got "
+                f"{', '.join(map(repr, times)) or 'none'}. Give --detector, which knows its name."
+            )
         names = {times[0]: "timestamp"} if len(times) == 1 else {}
     return scores.rename_columns([names.get(name, name) for name in scores.column_names])
 

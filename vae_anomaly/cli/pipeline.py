@@ -35,7 +35,8 @@ def init(path: Path = DEFAULT_CONFIG, /, *, force: bool = False) -> None:
     print_lines(
         f"Settings written to {file}.",
         "Set source and training.end in it, then run 'vae-anomaly run ingest',",
-        "'vae-anomaly run train' and 'vae-anomaly run score'.",
+        "'vae-anomaly run train' and 'vae-anomaly run score'. What else is worth a thought:",
+        "docs/getting-started.md.",
     )
 
 

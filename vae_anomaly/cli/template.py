@@ -33,7 +33,7 @@ def make_template(config: PipelineConfig | None = None) -> str:
         TOML that reads back as these settings.
     """
     chosen = PipelineConfig() if config is None else config
-    return HEADER + "\n".join(_write_section(chosen, PipelineConfig(), path=()))
+    return HEADER + "\n".join(_write_section(chosen, PipelineConfig(), path=())) + "\n"
 
 
 def _write_section(chosen: BaseModel, default: BaseModel, *, path: tuple[str, ...]) -> list[str]:

@@ -34,18 +34,27 @@ class AlertCounts:
             is none. Shape `(anomalies,)`.
         num_alerts: Alerts that lie over a labelled row.
         num_false: Those of them that lie on no anomaly.
+        num_rows: Labelled rows.
+        num_covered: Those of them that an alert lies over.
         normal_s: Seconds of scorable normal rows.
     """
 
     delays_s: FloatArray
     num_alerts: int
     num_false: int
+    num_rows: int
+    num_covered: int
     normal_s: float
 
     @property
     def event_recall(self) -> float:
         """Share of anomalies with an alert; NaN where there are none."""
         return float(np.mean(np.isfinite(self.delays_s))) if self.delays_s.size else math.nan
+
+    @property
+    def covered_share(self) -> float:
+        """Share of the labelled rows under an alert; 0 where there are none."""
+        return self.num_covered / self.num_rows if self.num_rows else 0.0
 
     @property
     def median_delay_s(self) -> float:
@@ -89,6 +98,8 @@ def count_alerts(
         delays_s=np.concatenate([np.empty(0), *(part.delays_s for part in parts)]),
         num_alerts=sum(part.num_alerts for part in parts),
         num_false=sum(part.num_false for part in parts),
+        num_rows=sum(part.num_rows for part in parts),
+        num_covered=sum(part.num_covered for part in parts),
         normal_s=sum(part.normal_s for part in parts),
     )
 
@@ -103,11 +114,20 @@ def _compare(
 ) -> AlertCounts:
     anomalies = find_intervals(times_us, anomalous, period_us=period_us)
     first = np.searchsorted(times_us, alerts.starts_us, side="left")
-    over_labelled = np.searchsorted(times_us, alerts.ends_us, side="left") > first
+    last = np.searchsorted(times_us, alerts.ends_us, side="left")
+    over_labelled = last > first
     is_false = over_labelled & (count_overlaps(alerts, anomalies) == 0)
     return AlertCounts(
         delays_s=find_delays_s(anomalies, alerts),
         num_alerts=int(over_labelled.sum()),
         num_false=int(is_false.sum()),
+        num_rows=times_us.size,
+        num_covered=_count_covered(first, last),
         normal_s=normal_s,
     )
+
+
+def _count_covered(first: IntArray, last: IntArray) -> int:
+    """Count the rows in any of the ranges `[first, last)`, each once."""
+    rows = [np.arange(one, other) for one, other in zip(first, last, strict=True)]
+    return int(np.unique(np.concatenate(rows)).size) if rows else 0

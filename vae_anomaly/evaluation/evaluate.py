@@ -17,6 +17,9 @@ from vae_anomaly.evaluation.rows import UNLABELLED, read_labels, read_rows
 from vae_anomaly.evaluation.vus import DEFAULT_WINDOW_STEPS, vus_pr
 from vae_anomaly.wording import format_plural
 
+MAX_COVERED_SHARE = 0.5
+"""Share of the labelled rows under alerts above which the number of alerts says little."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -145,6 +148,7 @@ def evaluate(
             ranked_labels,
             num_unscorable=num_unscorable,
             num_alerts_outside=0 if events is None else len(events) - counts.num_alerts,
+            covered_share=counts.covered_share,
         ),
     )
 
@@ -159,6 +163,7 @@ def _write_notes(
     *,
     num_unscorable: int,
     num_alerts_outside: int,
+    covered_share: float,
 ) -> tuple[str, ...]:
     notes = []
     if not known.any():
@@ -177,4 +182,10 @@ def _write_notes(
     if num_alerts_outside:
         alerts = format_plural(num_alerts_outside, "alert event lies", "alert events lie")
         notes.append(f"{alerts} over no labelled row.")
+    if covered_share > MAX_COVERED_SHARE:
+        notes.append(
+            f"Alerts cover {covered_share * 100:.0f} % of the labelled rows: false alarms a day "
+            "and event recall count alerts however long they are, so the false-alarm rate says "
+            "more."
+        )
     return tuple(notes)

@@ -21,7 +21,7 @@ from vae_anomaly.domain import (
 )
 from vae_anomaly.errors import EvaluationError
 from vae_anomaly.evaluation.metrics import Intervals
-from vae_anomaly.wording import format_plural
+from vae_anomaly.wording import ask_nearest, format_plural
 
 UNLABELLED = -1
 """Label of a step of which nobody has said whether it is anomalous."""
@@ -113,7 +113,7 @@ def read_labels(scores: pa.Table, labels: Any, *, label: str) -> IntArray:
         EvaluationError: There are none, or not one per row, or other values.
     """
     if labels is None:
-        values = _read_numbers(pick_column(scores, label), label)
+        values = _read_numbers(_pick_label(scores, label), label)
     else:
         values = _read_numbers(_as_column(labels), "labels")
     if values.size != scores.num_rows:
@@ -127,8 +127,8 @@ def read_labels(scores: pa.Table, labels: Any, *, label: str) -> IntArray:
         shown = ", ".join(f"{value:g}" for value in unknown[:5])
         raise EvaluationError(
             f"Cannot evaluate against {label if labels is None else 'labels'!r}: expected "
-            f"0 (normal), 1 (anomalous) or -1 (unlabelled), got {shown}. Pass labels= with "
-            "these values, such as labels=classes > 0."
+            f"0 (normal), 1 (anomalous) or -1 (unlabelled), got {shown}. Turn them into these "
+            "values first, such as 1 for every class of fault."
         )
     return codes.astype(np.int64)
 
@@ -142,8 +142,7 @@ def pick_column(scores: pa.Table, name: str) -> Any:
     if name not in scores.column_names:
         raise EvaluationError(
             f"Cannot evaluate scores: expected a column {name!r}, got columns "
-            f"{', '.join(map(repr, scores.column_names)) or 'none'}. Pass the table that "
-            "scoring returned, and name the truth with label= or labels=."
+            f"{_list_columns(scores)}. Pass the table that scoring returned."
         )
     return scores.column(name)
 
@@ -152,6 +151,20 @@ def read_text(column: Any) -> TextArray:
     """Read a text column; missing entries become empty."""
     filled = pc.fill_null(pc.cast(column, pa.string()), "")
     return np.asarray(filled.to_numpy(), dtype=np.object_)
+
+
+def _pick_label(scores: pa.Table, label: str) -> Any:
+    if label in scores.column_names:
+        return scores.column(label)
+    raise EvaluationError(
+        f"Cannot evaluate scores: expected a column {label!r} of labels, got columns "
+        f"{_list_columns(scores)}. Name the column with label=, or pass labels="
+        + (ask_nearest(label, scores.column_names) or ".")
+    )
+
+
+def _list_columns(scores: pa.Table) -> str:
+    return ", ".join(map(repr, scores.column_names)) or "none"
 
 
 def _as_column(labels: Any) -> Any:

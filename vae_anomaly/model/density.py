@@ -386,9 +386,14 @@ def _assign_roles(
     modelled = set(range(len(kinds))) - fixed - dead
     if not modelled - named:
         others = f", and {len(modelled)} for context" if modelled else ""
+        advice = (
+            "Name fewer sensors in detector.model.context."
+            if modelled
+            else "Choose another training period."
+        )
         raise TrainingError(
             f"Cannot train on these readings: expected a sensor that moves, got {len(fixed)} "
-            f"constant and {len(dead)} empty sensors{others}. Choose another training period."
+            f"constant and {len(dead)} empty sensors{others}. {advice}"
         )
     # context that never moved says nothing
     roles = (modelled, fixed - named, dead | (fixed & named), modelled & named)

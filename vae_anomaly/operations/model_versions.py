@@ -157,11 +157,14 @@ def list_moves(versions: tuple[ModelVersion, ...], alias: str) -> tuple[AliasMov
     return tuple(sorted(moves, key=lambda move: -move.moved_us))
 
 
-def explain_decision(health: tuple[HealthCheck, ...], *, champion: str | None) -> tuple[bool, str]:
+def explain_decision(
+    health: tuple[HealthCheck, ...], *, version: str, champion: str | None
+) -> tuple[bool, str]:
     """Decide whether a new version becomes champion at once.
 
     Args:
         health: Health figures of the new version.
+        version: Its number, as text.
         champion: The champion there is, None where there is none.
 
     Returns:
@@ -174,7 +177,7 @@ def explain_decision(health: tuple[HealthCheck, ...], *, champion: str | None) -
         )
         return False, (
             f"Not champion: it failed health checks ({figures}). Train on other readings, or make "
-            "it champion all the same with 'vae-anomaly promote'."
+            f"it champion all the same with 'vae-anomaly promote {version} --reason \"...\"'."
         )
     if champion is not None:
         return False, f"Not champion: version {champion} is, until a comparison moves the alias."

@@ -24,6 +24,7 @@ from vae_anomaly.operations.pipeline_tables import (
     to_microseconds,
 )
 from vae_anomaly.operations.registry import CHAMPION, DECISION_TAG, ModelVersion, open_registry
+from vae_anomaly.readings.contract import USUAL_ASSET
 
 if TYPE_CHECKING:
     from vae_anomaly.detector.detector import Detector
@@ -141,10 +142,11 @@ def _fit(
 
     readings = config.detector.readings
     asset = contract.asset or readings.asset
+    raw = name_as_raw(table, contract, asset=asset)
     settings = readings.model_copy(
         update={
             "timestamp": contract.timestamp,
-            "asset": asset,
+            "asset": asset if asset in raw.column_names else USUAL_ASSET,
             "sensors": contract.sensor_names,
             "ignore": (),
             "units": _units(contract) | readings.units,
@@ -152,7 +154,7 @@ def _fit(
         }
     )
     return Detector.fit(
-        name_as_raw(table, contract, asset=asset),
+        raw,
         config=config.detector.model_copy(update={"readings": settings}),
         seed=config.seed,
         progress=progress,

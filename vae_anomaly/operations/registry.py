@@ -232,7 +232,7 @@ class Registry:
         name = self._model_name
         self.move_alias(CHALLENGER, number, reason="Newest version.")
         champion = (find_aliases(self._client, name) or {}).get(CHAMPION)
-        is_champion, reason = explain_decision(record.health, champion=champion)
+        is_champion, reason = explain_decision(record.health, version=number, champion=champion)
         if is_champion:
             return self.move_alias(CHAMPION, number, reason=reason)
         self._client.set_model_version_tag(name, number, DECISION_TAG, reason)

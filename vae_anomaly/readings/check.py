@@ -28,6 +28,7 @@ from vae_anomaly.readings.contract import (
     infer_contract,
     list_names,
     note_unknown_columns,
+    note_unknown_names,
 )
 from vae_anomaly.readings.load import LoadedReadings, load_readings
 from vae_anomaly.readings.quality import profile_sensors
@@ -102,6 +103,7 @@ def check_readings(
         )
     notes = (
         *note_unknown_columns(columns, layout),
+        *(note_unknown_names(config, columns, layout) if contract is None else ()),
         *loaded.notes,
         *_note_parts(parts, columns, layout),
     )
@@ -167,10 +169,11 @@ def _require_one_asset(problems: Texts, contract: Contract) -> None:
     texts = tuple(name for name, reason in contract.ignored.items() if reason == TEXT)
     share = float(np.mean(problems.equals(Problem.CONFLICTING_DUPLICATE.value)))
     if contract.asset is None and texts and share > MAX_CONFLICT_SHARE:
+        shown = f"{share * 100:.0f} %"
         raise ContractError(
-            f"Cannot read readings: expected one row per time, got {share:.0%} of the rows with "
-            "the time of another row and other values. Does a column say which asset a row is "
-            f"of, one of {list_names(texts)}? Then name it: --asset, or asset in the settings "
+            f"Cannot read readings: expected one row per time, got {shown} of the rows "
+            "with the time of another row and other values. Does a column say which asset a row "
+            f"is of, one of {list_names(texts)}? Then name it: --asset, or asset in the settings "
             "of the readings. If none does, ignore those columns."
         )
 

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from vae_anomaly.config import ReadingsConfig
 from vae_anomaly.domain import LABEL_PREFIX, Contract, Sensor
 from vae_anomaly.errors import ContractError
 from vae_anomaly.readings.columns import ColumnKind, RawColumn
+from vae_anomaly.wording import ask_nearest, find_nearest
 
 OWN_PREFIX = "_"
 """Columns named so are bookkeeping of tables; they are never inputs."""
@@ -17,6 +19,9 @@ SENSOR_KINDS = (ColumnKind.NUMBER, ColumnKind.EMPTY)
 
 TEXT = "text"
 """Reason to leave out a column of texts."""
+
+USUAL_ASSET = ReadingsConfig().asset
+"""Name of the asset column that is looked for without being asked for."""
 
 MAX_NAMES = 12
 """Names listed in a message before "and N more"."""
@@ -36,7 +41,7 @@ def infer_contract(
     Args:
         columns: Columns of the input.
         timestamp: Name of the time column.
-        asset: Name of the asset column, used where the input has it.
+        asset: Name of the asset column; the input may lack it where it is the usual name.
         sensors: Columns asked for; empty takes every column of numbers but `label_*`.
         ignore: Columns to leave out.
         units: Unit of each sensor.
@@ -45,12 +50,14 @@ def infer_contract(
         The contract. Its `period_s` is NaN until the times have been read.
 
     Raises:
-        ContractError: There is no time column, no sensor, or a sensor asked for is missing,
-            is text or is a label.
+        ContractError: There is no time column, no sensor, or the asset column or a sensor
+            asked for is missing, or a sensor is text or a label.
     """
     _check_timestamp(columns, timestamp)
+    require_asset(columns, asset, purpose="read readings")
     roles = {timestamp: "the time column", asset: "the asset column"}
-    if sensors:
+    is_asked = bool(sensors)
+    if is_asked:
         _check_asked(columns, sensors, roles=roles, ignore=ignore)
     reasons = {
         name: _reason_to_ignore(column, ignore=ignore)
@@ -65,7 +72,13 @@ def infer_contract(
             f"column, got columns {list_names(columns)}. Check the column types."
         )
     for name in sensors:
-        _check_kinds(columns[name], purpose="read readings")
+        _check_kinds(
+            columns[name],
+            purpose="read readings",
+            way_out=", or leave it out of the sensors in the settings"
+            if is_asked
+            else ", or ignore it in the settings",
+        )
     ignored = {
         name: reason or "not among the sensors asked for"
         for name, reason in reasons.items()
@@ -78,6 +91,26 @@ def infer_contract(
         timestamp=timestamp,
         asset=asset if asset in columns else None,
         ignored=ignored,
+    )
+
+
+def require_asset(columns: Iterable[str], asset: str, *, purpose: str) -> None:
+    """Refuse input without the asset column that was asked for.
+
+    Args:
+        columns: Names of the columns of the input.
+        asset: Name asked for; the usual one was asked for by nobody.
+        purpose: What cannot be done otherwise.
+
+    Raises:
+        ContractError: There is no such column.
+    """
+    if asset == USUAL_ASSET or asset in (names := tuple(columns)):
+        return
+    raise ContractError(
+        f"Cannot {purpose}: expected the asset column '{asset}', got columns {list_names(names)}. "
+        "Name the column with --asset, or asset in the settings of the readings; leave it out "
+        "where all rows are of one asset" + (ask_nearest(asset, names) or ".")
     )
 
 
@@ -97,11 +130,17 @@ def check_contract(columns: Mapping[str, RawColumn], contract: Contract, *, purp
     if contract.asset is not None and contract.asset not in columns:
         raise ContractError(
             f"Cannot {purpose}: expected the asset column '{contract.asset}', got columns "
-            f"{list_names(columns)}. Add it, so that each row says which asset it is from."
+            f"{list_names(columns)}. Add it, so that each row says which asset it is from"
+            + (ask_nearest(contract.asset, columns) or ".")
         )
-    _check_present(columns, contract.sensor_names, purpose=purpose)
+    _check_present(
+        columns,
+        contract.sensor_names,
+        purpose=purpose,
+        advice="or rename the columns that are theirs",
+    )
     for name in contract.sensor_names:
-        _check_kinds(columns[name], purpose=purpose)
+        _check_kinds(columns[name], purpose=purpose, way_out="")
 
 
 def note_unknown_columns(columns: Mapping[str, RawColumn], contract: Contract) -> tuple[str, ...]:
@@ -115,6 +154,26 @@ def note_unknown_columns(columns: Mapping[str, RawColumn], contract: Contract) -
     if not extra:
         return ()
     return (f"columns the contract does not know are left out: {list_names(extra)}",)
+
+
+def note_unknown_names(
+    config: ReadingsConfig, columns: Iterable[str], contract: Contract
+) -> tuple[str, ...]:
+    """Note what the settings ignore or give a unit to and what is not there.
+
+    Args:
+        config: The settings of the readings.
+        columns: Names of the columns of the input; none where the contract names them all.
+        contract: The contract, which may know columns that this input lacks.
+    """
+    known = (*columns, contract.timestamp, *contract.sensor_names, *contract.ignored)
+    return tuple(
+        f"{setting} in the settings of the readings names '{name}', which is no column"
+        + ask_nearest(name, known)
+        for setting, names in (("units", config.units), ("ignore", config.ignore))
+        for name in names
+        if name not in {*known, contract.asset}
+    )
 
 
 def contract_to_dict(contract: Contract) -> dict[str, Any]:
@@ -198,11 +257,11 @@ def _check_asked(
                 f"nothing else, got one that is {role or 'named twice'}. Check the sensor list "
                 "in pipeline.toml."
             )
-    _check_present(columns, sensors, purpose="read readings")
+    _check_present(columns, sensors, purpose="read readings", advice="or ask for other sensors")
 
 
 def _check_present(
-    columns: Mapping[str, RawColumn], sensors: Sequence[str], *, purpose: str
+    columns: Mapping[str, RawColumn], sensors: Sequence[str], *, purpose: str, advice: str
 ) -> None:
     missing = [name for name in sensors if name not in columns]
     if missing:
@@ -214,11 +273,22 @@ def _check_present(
         )
         raise ContractError(
             f"Cannot {purpose}: expected sensors {list_names(sensors)}, got {got}. Add them, null "
-            "where nothing was measured, or ask for other sensors."
+            f"where nothing was measured, {advice}"
+            + (_ask_meant(missing, columns, sensors) or ".")
         )
 
 
-def _check_kinds(column: RawColumn, *, purpose: str) -> None:
+def _ask_meant(
+    missing: Sequence[str], columns: Mapping[str, RawColumn], sensors: Sequence[str]
+) -> str:
+    """Ask whether another column is the first missing sensor that one is near to."""
+    others = [name for name in columns if name not in sensors]
+    near = ((name, find_nearest(name, others)) for name in missing)
+    pair = next((pair for pair in near if pair[1]), None)
+    return f"; did you mean '{pair[1]}' by '{pair[0]}'?" if pair else ""
+
+
+def _check_kinds(column: RawColumn, *, purpose: str, way_out: str) -> None:
     wrong = next(
         (c for c in (column, column.clash) if c is not None and c.kind not in SENSOR_KINDS), None
     )
@@ -229,8 +299,7 @@ def _check_kinds(column: RawColumn, *, purpose: str) -> None:
     elsewhere = f" and {other.type} in {other.part}" if other is not None else ""
     raise ContractError(
         f"Cannot {purpose}: expected numbers in sensor column '{column.name}', got {what} "
-        f"in {wrong.part}{elsewhere}. Convert it to numbers, or "
-        "ignore it in the settings."
+        f"in {wrong.part}{elsewhere}. Convert it to numbers{way_out}."
     )
 
 

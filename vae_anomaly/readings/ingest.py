@@ -19,7 +19,12 @@ from vae_anomaly.domain import (
 )
 from vae_anomaly.errors import ContractError, ReadingsError
 from vae_anomaly.readings.check import check_readings
-from vae_anomaly.readings.contract import list_names
+from vae_anomaly.readings.contract import (
+    USUAL_ASSET,
+    list_names,
+    note_unknown_names,
+    require_asset,
+)
 from vae_anomaly.readings.files import Location, RawFile, explain_file_errors, list_files
 from vae_anomaly.readings.known import mark_known_rows
 from vae_anomaly.readings.quarantine import (
@@ -196,9 +201,13 @@ class _Intake:
             result = _FileResult(is_new=True, notes=("no rows",))
             self._record(file, content_hash, result)
             return result
+        names = part.schema.names
+        if self._contract is not None and self._contract.asset is None:
+            require_asset(names, self._config.asset, purpose="ingest")
         checked = self._checked.pop(file.path, None) or check_readings(
             file.path, config=self._config, contract=self._contract, purpose="ingest"
         )
+        unknown = note_unknown_names(self._config, names, checked.contract)
         readings, batch = checked.readings, content_hash[:BATCH_LETTERS]
         _check_asset_names(readings.asset_names, file)
         problems = mark_known_rows(self._lake, readings, checked.problems, batch=batch)
@@ -217,7 +226,7 @@ class _Intake:
             num_kept=kept.size,
             num_quarantined=len(rows),
             num_duplicates=readings.num_rows - kept.size - len(rows),
-            notes=checked.quality.notes,
+            notes=tuple(dict.fromkeys((*checked.quality.notes, *unknown))),
         )
         self._record(file, content_hash, result)
         return result
@@ -268,10 +277,12 @@ def _check_settings(contract: Contract, config: ReadingsConfig) -> None:
     """Refuse settings that no longer say what the contract of the lake says."""
     names, period_s = contract.sensor_names, config.period_s or contract.period_s
     kept = tuple(name for name in names if name not in config.ignore)
+    asset = (contract.asset or USUAL_ASSET) if config.asset == USUAL_ASSET else config.asset
     for what, written, asked in (
         ("sensors", sorted(names), sorted(config.sensors or names)),
         ("sensors, without the ignored ones,", names, kept),
         ("time column", contract.timestamp, config.timestamp),
+        ("asset column", contract.asset or asset, asset),
         ("period in seconds", contract.period_s, period_s),
     ):
         if written != asked:

@@ -75,6 +75,15 @@ def test_init_writes_settings_once(tmp_path, capsys):
     assert "#seed = 0" in file.read_text()
 
 
+def test_init_asks_for_the_settings_that_the_guides_ask_for(tmp_path, capsys):
+    assert main(["init", str(tmp_path)]) == 0
+    assert "Set source and training.end in it" in " ".join(capsys.readouterr().out.split())
+    root = Path(__file__).parents[3]
+    assert "set source and training.end" in (root / "README.md").read_text(encoding="utf-8")
+    guide = (root / "docs" / "getting-started.md").read_text(encoding="utf-8")
+    assert "Set `source` and `training.end`" in guide
+
+
 def test_init_of_a_folder_writes_pipeline_toml_into_it(tmp_path):
     assert main(["init", str(tmp_path)]) == 0
     assert (tmp_path / "pipeline.toml").is_file()

@@ -25,6 +25,12 @@ def test_what_is_written_parses_to_the_defaults():
     assert parse(make_template()) == PipelineConfig()
 
 
+def test_it_ends_with_the_end_of_a_line():
+    text = make_template()
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
 def test_every_setting_stands_in_it_with_its_default():
     uncommented = re.sub(r"^#(?=\w)", "", make_template(), flags=re.MULTILINE)
     lines = [line for line in uncommented.splitlines() if not line.endswith(NO_DEFAULT)]

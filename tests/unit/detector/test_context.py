@@ -107,5 +107,9 @@ def test_an_unknown_sensor_cannot_be_context():
 
 
 def test_something_must_be_left_to_score():
-    with pytest.raises(TrainingError, match="0 constant and 0 empty sensors, and 3 for context"):
+    message = (
+        "0 constant and 0 empty sensors, and 3 for context. Name fewer sensors in "
+        "detector.model.context."
+    )
+    with pytest.raises(TrainingError, match=message):
         fit((LOAD, FLOW, SPEED))

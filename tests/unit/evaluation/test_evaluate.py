@@ -160,6 +160,19 @@ def test_alert_events_over_no_labelled_row_are_told_and_not_counted():
     assert result.notes == ("1 alert event lies over no labelled row.",)
 
 
+@pytest.mark.parametrize(("num_covered", "is_told"), [(5, False), (6, True)])
+def test_alerts_over_most_rows_are_told(num_covered, is_told):
+    scores = make_scores("oooooooooo", "1000000000")
+    events = [make_event(0, num_covered), make_event(0, 2)]
+    result = evaluate(scores, events=events)
+    assert result.false_alarms_per_day == 0.0
+    assert (
+        any("Alerts cover 60 % of the labelled rows" in note for note in result.notes) == is_told
+    )
+    runs = evaluate(make_scores("A" * num_covered + "o" * (10 - num_covered), "1000000000"))
+    assert any("Alerts cover 60 %" in note for note in runs.notes) == is_told
+
+
 def test_assets_are_kept_apart_and_rows_may_come_in_any_order():
     scores = make_scores("AooooooA", "10000001", asset=["a", "b"] * 4)
     events = [make_event(0, 1, asset="a"), make_event(7, 8, asset="a")]
@@ -200,7 +213,10 @@ def test_the_result_is_plain_json():
 
 
 def test_a_missing_label_column_is_told_with_the_columns_there_are():
-    message = "expected a column 'label_anomaly', got columns 'timestamp', 'score', 'state'"
+    message = (
+        "expected a column 'label_anomaly' of labels, got columns 'timestamp', 'score', 'state'. "
+        r"Name the column with label=, or pass labels=\."
+    )
     with pytest.raises(EvaluationError, match=message):
         evaluate(make_scores("oA"))
 

@@ -42,20 +42,21 @@ def test_anything_else_is_refused_with_what_is_expected(text):
 
 
 def test_g12_the_first_healthy_version_becomes_champion():
-    assert explain_decision((PASSED,), champion=None) == (
+    assert explain_decision((PASSED,), version="3", champion=None) == (
         True,
         "Champion: there was none, and every health check passed.",
     )
 
 
 def test_g12_a_failed_check_keeps_a_version_from_becoming_champion_and_is_named():
-    is_champion, reason = explain_decision((PASSED, FAILED), champion=None)
+    is_champion, reason = explain_decision((PASSED, FAILED), version="3", champion=None)
     assert not is_champion
     assert "active_units is 0, expected at least 1" in reason
+    assert "'vae-anomaly promote 3 --reason \"...\"'" in reason
 
 
 def test_a_champion_stays_until_it_is_compared():
-    is_champion, reason = explain_decision((PASSED,), champion="4")
+    is_champion, reason = explain_decision((PASSED,), version="5", champion="4")
     assert not is_champion
     assert "version 4" in reason
 

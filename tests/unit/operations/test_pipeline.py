@@ -17,6 +17,7 @@ from vae_anomaly.config import (
     TrainingPeriod,
     read_pipeline_config,
 )
+from vae_anomaly.detector.detector import Detector
 from vae_anomaly.domain import NO_TIME
 from vae_anomaly.errors import (
     ConfigError,
@@ -25,7 +26,7 @@ from vae_anomaly.errors import (
     TableError,
     TrainingError,
 )
-from vae_anomaly.operations import pipeline, pipeline_report, pipeline_score
+from vae_anomaly.operations import pipeline, pipeline_report, pipeline_score, pipeline_train
 from vae_anomaly.operations.pipeline import TrainResult
 from vae_anomaly.operations.pipeline_tables import name_as_raw, parse_time
 from vae_anomaly.operations.pipeline_train import fingerprint_training
@@ -425,3 +426,20 @@ def test_a_lake_without_assets_gets_an_asset_column_only_where_there_are_several
     two = one.set_column(0, "asset", pa.array(["a", "b"]))
     assert name_as_raw(one, contract, asset="pump").column_names == ["timestamp", "x"]
     assert name_as_raw(two, contract, asset="pump").column_names == ["pump", "timestamp", "x"]
+
+
+def test_a_lake_of_one_asset_trains_whatever_name_the_asset_column_would_have(
+    config, detector, monkeypatch
+):
+    one = pa.table({"asset": ["a", "a"], "timestamp": [1, 2], "x": [1.0, 2.0]})
+    readings = replace_readings(config, asset="pump")
+    asked = []
+    monkeypatch.setattr(Detector, "fit", lambda *_, config, **__: asked.append(config.readings))
+    pipeline_train._fit(one, detector.contract, readings, progress=None)
+    assert asked[0].asset == "asset"
+
+
+def replace_readings(config: PipelineConfig, **changes) -> PipelineConfig:
+    readings = config.detector.readings.model_copy(update=changes)
+    detector = config.detector.model_copy(update={"readings": readings})
+    return config.model_copy(update={"detector": detector})

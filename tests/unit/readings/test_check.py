@@ -295,3 +295,17 @@ def test_steps_of_a_real_plant_are_those_of_its_instruments() -> None:
     steps = {"Tp": 0.1, "Cl": 0.01, "pH": 0.01, "Redox": 1.0, "Leit": 1.0, "Trueb": 0.001}
     for name, step in steps.items():
         assert sensors[name].step == pytest.approx(step)
+
+
+def test_names_in_the_settings_without_a_column_are_noted_once_the_contract_is_inferred() -> None:
+    source = table([0, 1], flow=[1.0, 2.0])
+    config = ReadingsConfig(units={"flwo": "l/min"}, ignore=("TypoCol",))
+    checked = check_readings(source, config=config)
+    assert checked.notes == (
+        (
+            "units in the settings of the readings names 'flwo', which is no column; "
+            "did you mean 'flow'?"
+        ),
+        "ignore in the settings of the readings names 'TypoCol', which is no column",
+    )
+    assert check_readings(source, config=config, contract=checked.contract).notes == ()

@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from vae_anomaly.config import ReadingsConfig
 from vae_anomaly.domain import Contract, Sensor
 from vae_anomaly.errors import ContractError
 from vae_anomaly.readings.columns import ColumnKind, RawColumn
@@ -13,6 +14,7 @@ from vae_anomaly.readings.contract import (
     infer_contract,
     list_names,
     note_unknown_columns,
+    note_unknown_names,
 )
 
 CONTRACT = Contract(
@@ -206,3 +208,64 @@ def test_content_that_is_no_contract_is_refused(content) -> None:
 def test_long_lists_of_names_are_cut() -> None:
     assert list_names(map(str, range(12))).count(",") == 11
     assert list_names(map(str, range(14))).endswith("'11', and 2 more)")
+
+
+def test_an_asset_column_that_was_asked_for_must_be_there() -> None:
+    found = columns(plant=ColumnKind.TEXT, flow=ColumnKind.NUMBER)
+    with pytest.raises(
+        ContractError,
+        match=r"expected the asset column 'plnt', got columns \('timestamp', 'plant', 'flow'\)\. "
+        r"Name the column with --asset, .* of one asset; did you mean 'plant'\?$",
+    ):
+        infer(found, asset="plnt")
+    with pytest.raises(ContractError, match=r"where all rows are of one asset\.$"):
+        infer(columns(flow=ColumnKind.NUMBER), asset="xyz")
+    assert infer(columns(flow=ColumnKind.NUMBER)).asset is None
+
+
+def test_a_missing_asset_column_of_a_contract_is_told_with_the_nearest() -> None:
+    with pytest.raises(ContractError, match=r"which asset it is from; did you mean 'Asset'\?$"):
+        check_contract(columns(Asset=ColumnKind.TEXT), CONTRACT, purpose="score")
+
+
+def test_units_and_ignored_names_of_no_column_are_noted() -> None:
+    config = ReadingsConfig(units={"flow": "l/min", "Flw": "°F"}, ignore=("note", "nte", "extra"))
+    assert note_unknown_names(config, ("extra",), CONTRACT) == (
+        (
+            "units in the settings of the readings names 'Flw', which is no column; "
+            "did you mean 'flow'?"
+        ),
+        (
+            "ignore in the settings of the readings names 'nte', which is no column; "
+            "did you mean 'note'?"
+        ),
+    )
+
+
+def test_advice_for_a_missing_sensor_fits_what_is_done() -> None:
+    found = columns(asset=ColumnKind.TEXT, Flow=ColumnKind.NUMBER)
+    with pytest.raises(
+        ContractError,
+        match=r"or rename the columns that are theirs; did you mean 'Flow' by 'flow'\?$",
+    ):
+        check_contract(found, CONTRACT, purpose="score")
+    with pytest.raises(
+        ContractError, match=r"or ask for other sensors; did you mean 'Flow' by 'flow'\?$"
+    ):
+        infer(found, sensors=("flow",))
+    with pytest.raises(ContractError, match=r"or ask for other sensors\.$"):
+        infer(found, sensors=("Flow", "xyz"))
+
+
+def test_advice_for_text_in_a_sensor_column_fits_what_is_done() -> None:
+    found = columns(asset=ColumnKind.TEXT, flow=ColumnKind.TEXT) | {
+        "pressure (Pa)": RawColumn("pressure (Pa)", ColumnKind.NUMBER, "double", "'a'")
+    }
+    with pytest.raises(ContractError, match=r"Convert it to numbers\.$"):
+        check_contract(found, CONTRACT, purpose="score")
+    with pytest.raises(ContractError, match=r"numbers, or leave it out of the sensors in the s"):
+        infer(found, sensors=("flow",))
+    text = RawColumn("flow", ColumnKind.TEXT, "string", "'b.parquet'")
+    number = RawColumn("flow", ColumnKind.NUMBER, "double", "'a.parquet'", (), text)
+    with pytest.raises(ContractError, match=r"Convert it to numbers, or ignore it in the sett"):
+        infer(columns(flow=number))

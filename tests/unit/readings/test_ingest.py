@@ -232,16 +232,45 @@ def test_sensors_may_be_asked_for_in_any_order(raw: Path, lake: Lake) -> None:
         ({"sensors": ("flow",)}, r"sensors .* lake, \('flow', 'level'\), got \('flow',\)"),
         ({"ignore": ("flow",)}, r"sensors, .* lake, \('flow', 'level'\), got \('level',\)"),
         ({"timestamp": "when"}, "time column .* lake, 'timestamp', got 'when'"),
+        ({"asset": "plant"}, "asset column .* lake, 'pump', got 'plant'"),
         ({"period_s": 10.0}, r"period in seconds .* lake, 1\.0, got 10\.0"),
     ],
 )
 def test_settings_that_contradict_the_contract_are_refused(
     raw: Path, lake: Lake, settings: dict, message: str
 ) -> None:
-    write(raw / "a.parquet", [0, 1], flow=[1.0, 2.0], level=[1.0, 2.0])
-    take_in(raw, lake)
+    write(raw / "a.parquet", [0, 1], pump=["a", "a"], flow=[1.0, 2.0], level=[1.0, 2.0])
+    take_in(raw, lake, asset="pump")
     with pytest.raises(ContractError, match=message):
-        take_in(raw, lake, **settings)
+        take_in(raw, lake, **{"asset": "pump", **settings})
+
+
+def test_an_asset_column_that_no_file_has_leaves_the_files_out(raw: Path, lake: Lake) -> None:
+    write(raw / "a.parquet", [0, 1], flow=[1.0, 2.0])
+    (failed,) = take_in(raw, lake, asset="pump").failed
+    assert "expected the asset column 'pump'" in failed.reason
+    take_in(raw, lake)
+    write(raw / "b.parquet", [2, 3], flow=[1.0, 2.0])
+    (failed,) = take_in(raw, lake, asset="pump").failed
+    assert failed.reason.startswith("Cannot ingest: expected the asset column 'pump'")
+
+
+def test_names_in_the_settings_without_a_column_are_noted_with_the_files(
+    raw: Path, lake: Lake
+) -> None:
+    settings = {"units": {"Flw": "l/min"}, "ignore": ("spare",)}
+    write(raw / "a.parquet", [0, 1], flow=[1.0, 2.0])
+    write(raw / "b.parquet", [2, 3], flow=[1.0, 2.0])
+    assert take_in(raw, lake, **settings).notes == (
+        (
+            "units in the settings of the readings names 'Flw', which is no column; "
+            "did you mean 'flow'? (a.parquet and 1 more)"
+        ),
+        (
+            "ignore in the settings of the readings names 'spare', which is no column "
+            "(a.parquet and 1 more)"
+        ),
+    )
 
 
 def test_no_files_are_an_error(raw: Path, lake: Lake) -> None:
