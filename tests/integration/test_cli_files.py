@@ -369,7 +369,10 @@ def test_report_of_files_is_one_page(fitted, work, tmp_path):
             "a number above 0, got -1",
         ),
         (("fit", "{work}/normal.parquet", "--out", "{work}/d2", "--seed", "-1"), "0 or more, got"),
-        (("fit", "{work}/normal.parquet", "--out", "{work}/d2", "--budget", "1"), "provisional"),
+        (
+            ("fit", "{work}/normal.parquet", "--out", "{work}/d2", "--budget", "1"),
+            "with --provisional, or provisional = true in the settings.",
+        ),
         (
             ("score", "{work}/normal.parquet", "--detector", "{work}", "--out", "{work}/s"),
             "expected a folder with 'detector.json'",

@@ -116,7 +116,10 @@ def fit(
         preset=preset,
     )
     inputs.require_replaceable(out)
-    with show_progress("Training, in steps", waiting="Reading, starting Keras") as progress:
+    with (
+        show_progress("Training, in steps", waiting="Reading, starting Keras") as progress,
+        inputs.name_provisional_option(),
+    ):
         detector = Detector.fit(
             path,
             calibration=calibration or None,
