@@ -103,7 +103,8 @@ class Detector:
             ReadingsError: The input cannot be read.
             ContractError: It has no time, no sensors, or sensors of the wrong type.
             TrainingError: Too few rows, or no sensor moves.
-            CalibrationError: The held-out part cannot carry the alert rate asked for.
+            CalibrationError: The held-out part cannot carry the alert rate asked for, or declared
+                rules fire on too much of it.
         """
         purpose = "fit a detector"
         training = check_readings(readings, config=config.readings, purpose=purpose)
