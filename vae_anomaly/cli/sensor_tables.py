@@ -108,14 +108,29 @@ def describe_likelihoods(likelihoods: Mapping[str, str]) -> str:
 
 def note_sentinels(profiles: Sequence[SensorProfile]) -> tuple[str, ...]:
     """Note values that look like they mean "missing" but were taken as readings."""
-    names: dict[float, list[str]] = {}
+    return tuple(
+        f"{value} looks like a sentinel, in {', '.join(found)}. If it means missing, give "
+        f"--sentinel {value} or set sentinels in the settings."
+        for value, found in find_sentinels(profiles)
+    )
+
+
+def find_sentinels(profiles: Sequence[SensorProfile]) -> tuple[tuple[str, list[str]], ...]:
+    """Find the values that look like sentinels, each with the sensors that have it.
+
+    Args:
+        profiles: Profiles of sensors; a sensor with two of them is named once.
+
+    Returns:
+        Pairs of a value, as it can be given to `--sentinel`, and names of sensors, the smallest
+        value first.
+    """
+    names: dict[float, dict[str, None]] = {}
     for profile in profiles:
         for value in profile.suggested_sentinels:
-            names.setdefault(value, []).append(profile.name)
+            names.setdefault(value, {})[profile.name] = None
     return tuple(
-        f"{value:g} looks like a sentinel, in {', '.join(found)}. If it means missing, give "
-        f"--sentinel {value:g} or set sentinels in the settings."
-        for value, found in sorted(names.items())
+        (repr(value).removesuffix(".0"), list(found)) for value, found in sorted(names.items())
     )
 
 

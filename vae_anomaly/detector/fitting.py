@@ -29,7 +29,9 @@ from vae_anomaly.domain import (
 from vae_anomaly.errors import TrainingError
 from vae_anomaly.model.density import FitOptions, FittedDensity, fit_density
 from vae_anomaly.model.windows import Steps, order_steps
+from vae_anomaly.readings.check import check_readings
 from vae_anomaly.readings.quality import profile_sensors
+from vae_anomaly.readings.source import RawSource
 
 MIN_TRAINING_STEPS = 100
 """Fewest steps a network is fitted to; below it even the affine is a guess."""
@@ -108,6 +110,34 @@ class Networks:
     first: FittedPart
     final: FittedPart
     held_part: Part
+
+
+def read_normal(
+    readings: RawSource, calibration: RawSource | None, *, config: DetectorConfig
+) -> tuple[CheckedReadings, CheckedReadings | None]:
+    """Read what a detector is fitted to.
+
+    Args:
+        readings: Normal readings, as for `check_readings`.
+        calibration: Other normal readings for the threshold, or None.
+        config: All settings.
+
+    Returns:
+        Both, under one contract.
+
+    Raises:
+        ReadingsError: The input cannot be read.
+        ContractError: It has no time, no sensors, or sensors of the wrong type.
+    """
+    training = check_readings(readings, config=config.readings, purpose="fit a detector")
+    if calibration is None:
+        return training, None
+    return training, check_readings(
+        calibration,
+        config=config.readings,
+        contract=training.contract,
+        purpose="calibrate a detector",
+    )
 
 
 def fit_networks(

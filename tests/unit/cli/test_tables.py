@@ -269,6 +269,12 @@ def test_suspected_sentinels_come_with_the_option_that_declares_them():
     assert "--sentinel -9999" in note
 
 
+def test_a_sensor_of_several_profiles_is_named_once():
+    odd = make_profile("level", suggested_sentinels=(-999.9, 99999999.0))
+    found = sensor_tables.find_sentinels((odd, odd))
+    assert found == (("-999.9", ["level"]), ("99999999", ["level"]))
+
+
 def test_likelihoods_are_counted_and_the_unusual_ones_named():
     likelihoods = {"flow": "gaussian", "valve": "bernoulli", "level": "gaussian"}
     assert sensor_tables.describe_likelihoods(likelihoods) == "2 gaussian, 1 bernoulli (valve)"
