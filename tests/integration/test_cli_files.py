@@ -129,6 +129,7 @@ def test_check_of_two_files_reads_both(work, tmp_path):
 def test_fit_sums_up_what_was_fitted(fitted, work):
     assert "Fitted on 1,200 rows; threshold set on 360 rows by a fit that had left" in fitted.out
     assert "5 continuous" in fitted.out
+    assert "Flat lines: looked for in 5 of 5 sensors" in fitted.out
     assert "VAE" in fitted.out
     assert "PCA" in fitted.out
     assert "1 % of normal steps" in fitted.out
@@ -180,6 +181,7 @@ def test_fit_prints_only_json_when_asked(work, tmp_path):
     assert outcome.content["is_provisional"] in (True, False)
     assert outcome.content["sensors"] == {"continuous": 5}
     assert outcome.content["notes"] == []
+    assert set(outcome.content["flat_line_steps"].values()) == {20}
 
 
 def test_score_gives_one_row_for_each_row_with_its_labels(scored, work):

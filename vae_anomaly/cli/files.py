@@ -274,6 +274,7 @@ def _describe_fit(detector: Detector, out: Path) -> dict[str, Any]:
         "seed": record.facts.seed,
         "sensors": count_kinds(record.profiles),
         "likelihoods": record.likelihoods,
+        "flat_line_steps": {name: steps or None for name, steps in record.flat_steps.items()},
         "calibrations": record.calibrations,
         "is_provisional": any(item.provisional for item in record.calibrations.values()),
         "health": record.health,
@@ -290,6 +291,7 @@ def _print_fit(detector: Detector, out: Path) -> None:
         f"{format_plural(facts.num_held_out, 'row')} by a fit that had left them out.",
         f"Sensors: {sensor_tables.describe_kinds(record.profiles)}",
         f"Likelihoods: {sensor_tables.describe_likelihoods(record.likelihoods)}",
+        f"Flat lines: {sensor_tables.describe_flat_lines(record.flat_steps)}",
         f"Held-out NLL: {tables.describe_baseline(record.baseline)}",
     )
     tables.print_thresholds(record.calibrations)

@@ -25,6 +25,9 @@ from vae_anomaly.wording import format_plural
 USUAL_LIKELIHOOD = "gaussian"
 """Of most sensors; those that have it are counted, not named."""
 
+MAX_NAMED = 5
+"""Most sensors that are named rather than counted."""
+
 MAX_WHOLE_NAME = 24
 """Longest name that is not broken in a table of several columns."""
 
@@ -104,6 +107,23 @@ def describe_likelihoods(likelihoods: Mapping[str, str]) -> str:
         + (f" ({', '.join(found)})" if likelihood != USUAL_LIKELIHOOD else "")
         for likelihood, found in names.items()
     )
+
+
+def describe_flat_lines(flat_steps: Mapping[str, int]) -> str:
+    """Say in how many sensors flat lines are looked for; name the others where they are few.
+
+    Args:
+        flat_steps: Steps a sensor may keep one value for, by name, 0 for any number.
+
+    Returns:
+        Text such as `looked for in 5 of 8 sensors (not in pump_on, valve, spare_input)`.
+    """
+    without = [name for name, steps in flat_steps.items() if not steps]
+    if len(without) == len(flat_steps):
+        return "looked for in no sensor"
+    sensors = format_plural(len(flat_steps), "sensor")
+    named = f" (not in {', '.join(without)})" if 0 < len(without) <= MAX_NAMED else ""
+    return f"looked for in {len(flat_steps) - len(without)} of {sensors}{named}"
 
 
 def note_sentinels(profiles: Sequence[SensorProfile]) -> tuple[str, ...]:
