@@ -331,8 +331,7 @@ def test_too_few_rows_for_an_alert_budget(plant):
     assert refused(CalibrationError, lambda: fit(plant, config=config)) == (
         "Cannot set a threshold for asset 'asset' at 2 alert events a week: expected at least "
         "3.5 days of held-out normal readings, got 0.25. Use a longer training period or a larger "
-        "budget, or accept an unproven threshold with --provisional, provisional = true in the "
-        "settings."
+        "budget, or accept an unproven threshold with provisional = true in the settings."
     )
 
 

@@ -18,6 +18,7 @@ from tests.conftest import make_plant
 from vae_anomaly.cli import main
 from vae_anomaly.cli.template import make_template
 from vae_anomaly.config import PipelineConfig
+from vae_anomaly.errors import TrainingError
 
 pytestmark = pytest.mark.integration
 
@@ -128,6 +129,7 @@ def test_check_of_two_files_reads_both(work, tmp_path):
 def test_fit_sums_up_what_was_fitted(fitted, work):
     assert "Fitted on 1,200 rows; threshold set on 360 rows by a fit that had left" in fitted.out
     assert "5 continuous" in fitted.out
+    assert "Flat lines: looked for in 5 of 5 sensors" in fitted.out
     assert "VAE" in fitted.out
     assert "PCA" in fitted.out
     assert "1 % of normal steps" in fitted.out
@@ -151,6 +153,23 @@ def test_fit_shouts_when_the_threshold_is_provisional(work, tmp_path):
     assert "1 a week for each asset" in outcome.out
 
 
+def test_fit_notes_a_suspected_sentinel_before_it_trains(work, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise TrainingError("Cannot train a detector: that is for another test.")
+
+    monkeypatch.setattr("vae_anomaly.detector.detector.Detector.fit_checked", refuse)
+    name, table = "sensor 3 (unit)", make_plant()
+    values = table[name].to_numpy().copy()
+    values[::40] = -9_999_999
+    table = table.set_column(table.column_names.index(name), name, pa.array(values))
+    pq.write_table(table, tmp_path / "normal.parquet")
+    command = ("fit", tmp_path / "normal.parquet", "--out", tmp_path / "detector")
+    outcome = run(*command)
+    assert outcome.code == 1
+    assert outcome.out.startswith(f"note: -9999999 looks like a sentinel, in {name}.")
+    assert run(*command, "--json").out == ""
+
+
 def test_fit_prints_only_json_when_asked(work, tmp_path):
     outcome = run(
         "fit", work / "normal.parquet", "--out", tmp_path / "detector", "--config",
@@ -161,6 +180,8 @@ def test_fit_prints_only_json_when_asked(work, tmp_path):
     assert outcome.content["num_held_out"] == 600
     assert outcome.content["is_provisional"] in (True, False)
     assert outcome.content["sensors"] == {"continuous": 5}
+    assert outcome.content["notes"] == []
+    assert set(outcome.content["flat_line_steps"].values()) == {20}
 
 
 def test_score_gives_one_row_for_each_row_with_its_labels(scored, work):
@@ -425,7 +446,10 @@ def test_report_of_files_is_one_page(fitted, work, tmp_path):
             "a number above 0, got -1",
         ),
         (("fit", "{work}/normal.parquet", "--out", "{work}/d2", "--seed", "-1"), "0 or more, got"),
-        (("fit", "{work}/normal.parquet", "--out", "{work}/d2", "--budget", "1"), "provisional"),
+        (
+            ("fit", "{work}/normal.parquet", "--out", "{work}/d2", "--budget", "1"),
+            "with --provisional, or provisional = true in the settings.",
+        ),
         (
             ("score", "{work}/normal.parquet", "--detector", "{work}", "--out", "{work}/s"),
             "expected a folder with 'detector.json'",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vae_anomaly.detector.detector import Detector
-    from vae_anomaly.domain import AlertEvent
+    from vae_anomaly.domain import AlertEvent, CheckedReadings
     from vae_anomaly.operations.registry import ModelVersion
 
 DEFAULT_CONFIG = Path("pipeline.toml")
@@ -106,6 +106,7 @@ def fit(
     """
     from vae_anomaly.cli import inputs
     from vae_anomaly.detector.detector import Detector
+    from vae_anomaly.detector.fitting import read_normal
 
     inputs.require_budget(budget)
     chosen_seed = inputs.choose_seed(seed, config)
@@ -116,18 +117,22 @@ def fit(
         preset=preset,
     )
     inputs.require_replaceable(out)
-    with show_progress("Training, in steps", waiting="Reading, starting Keras") as progress:
-        detector = Detector.fit(
-            path,
-            calibration=calibration or None,
-            config=settings,
-            seed=chosen_seed,
-            progress=progress,
+    with show_progress("Reading"):
+        readings = read_normal(path, calibration or None, config=settings)
+        suspects = _note_suspects(readings)
+    if suspects and not json:  # before minutes of training that they may spoil
+        print_lines(*(f"note: {note}" for note in suspects), "")
+    with (
+        show_progress("Training, in steps", waiting="Starting Keras") as progress,
+        inputs.name_provisional_option(),
+    ):
+        detector = Detector.fit_checked(
+            *readings, config=settings, seed=chosen_seed, progress=progress
         )
     detector.save(out)
     notes = _note_settings(detector)
     if json:
-        print_json({**_describe_fit(detector, out), "notes": notes})
+        print_json({**_describe_fit(detector, out), "notes": (*suspects, *notes)})
         return
     _print_fit(detector, out, notes=notes)
 
@@ -153,6 +158,7 @@ def score(
         json: Print the result for machines.
     """
     from vae_anomaly.cli import inputs
+    from vae_anomaly.cli.doubts import note_doubts
 
     inputs.require_writable(out, inputs=path)
     loaded, version = inputs.load_detector(detector, config=config)
@@ -170,7 +176,7 @@ def score(
         "notes": (
             *examination.checked.notes,
             *_note_new_assets(loaded, scores),
-            *_note_doubts(loaded),
+            *note_doubts(loaded.record),
         ),
     }
     if json:
@@ -252,6 +258,14 @@ def _name_model(version: ModelVersion | None) -> dict[str, str]:
     return {} if version is None else {"model_name": version.model_name}
 
 
+def _note_suspects(readings: Sequence[CheckedReadings | None]) -> tuple[str, ...]:
+    """Note values that may spoil a fit to these readings."""
+    from vae_anomaly.cli.sensor_tables import note_sentinels
+
+    checked = [one for one in readings if one is not None]
+    return note_sentinels([profile for one in checked for profile in one.quality.sensors])
+
+
 def _describe_fit(detector: Detector, out: Path) -> dict[str, Any]:
     from vae_anomaly.cli.sensor_tables import count_kinds
 
@@ -263,6 +277,7 @@ def _describe_fit(detector: Detector, out: Path) -> dict[str, Any]:
         "seed": record.facts.seed,
         "sensors": count_kinds(record.profiles),
         "likelihoods": record.likelihoods,
+        "flat_line_steps": {name: steps or None for name, steps in record.flat_steps.items()},
         "calibrations": record.calibrations,
         "is_provisional": any(item.provisional for item in record.calibrations.values()),
         "health": record.health,
@@ -286,30 +301,13 @@ def _print_fit(detector: Detector, out: Path, *, notes: tuple[str, ...]) -> None
         f"{format_plural(facts.num_held_out, 'row')} by a fit that had left them out.",
         f"Sensors: {sensor_tables.describe_kinds(record.profiles)}",
         f"Likelihoods: {sensor_tables.describe_likelihoods(record.likelihoods)}",
+        f"Flat lines: {sensor_tables.describe_flat_lines(record.flat_steps)}",
         f"Held-out NLL: {tables.describe_baseline(record.baseline)}",
     )
     tables.print_thresholds(record.calibrations)
-    tables.print_health(record.health)
-    print_notes((*notes, *sensor_tables.note_sentinels(record.profiles)))
+    tables.print_health(record.health, record.profiles)
+    print_notes(notes)
     print_lines("", f"Detector saved to {out}")
-
-
-def _note_doubts(detector: Detector) -> tuple[str, ...]:
-    """Note what its own fit says against a detector."""
-    record = detector.record
-    failed = [check.name.replace("_", " ") for check in record.health if not check.passed]
-    notes = []
-    if failed:
-        notes.append(
-            f"the detector failed its health checks ({', '.join(failed)}): fit it on readings "
-            "more like these, or see docs/how-to/read-the-report.md"
-        )
-    if any(one.provisional for one in record.calibrations.values()):
-        notes.append(
-            "the threshold is provisional: the readings of the fit were too few to carry the rate "
-            "that was asked for"
-        )
-    return tuple(notes)
 
 
 def _note_new_assets(detector: Detector, scores: pa.Table) -> tuple[str, ...]:

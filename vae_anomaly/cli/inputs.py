@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from vae_anomaly.domain import LABEL_PREFIX, Contract
 from vae_anomaly.errors import (
+    CalibrationError,
     ConfigError,
     DetectorError,
     EvaluationError,
@@ -105,6 +106,22 @@ def require_budget(budget: float | None) -> None:
             f"above 0, got {budget:g}. Give 0.5 for one in two weeks, or leave it out to set the "
             "threshold on a share of steps."
         )
+
+
+@contextlib.contextmanager
+def name_provisional_option() -> Iterator[None]:
+    """Name `--provisional` in refusals that only know of the setting.
+
+    Raises:
+        CalibrationError: As it was raised, with the option in its message.
+    """
+    from vae_anomaly.detector.calibration import ACCEPT_UNPROVEN
+
+    try:
+        yield
+    except CalibrationError as error:
+        text = str(error).replace(ACCEPT_UNPROVEN, f"--provisional, or {ACCEPT_UNPROVEN}")
+        raise CalibrationError(text) from error
 
 
 def split_names(names: Sequence[str]) -> tuple[str, ...]:

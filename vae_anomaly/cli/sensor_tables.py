@@ -25,6 +25,9 @@ from vae_anomaly.wording import format_plural
 USUAL_LIKELIHOOD = "gaussian"
 """Of most sensors; those that have it are counted, not named."""
 
+MAX_NAMED = 5
+"""Most sensors that are named rather than counted."""
+
 MAX_WHOLE_NAME = 24
 """Longest name that is not broken in a table of several columns."""
 
@@ -106,16 +109,48 @@ def describe_likelihoods(likelihoods: Mapping[str, str]) -> str:
     )
 
 
+def describe_flat_lines(flat_steps: Mapping[str, int]) -> str:
+    """Say in how many sensors flat lines are looked for; name the others where they are few.
+
+    Args:
+        flat_steps: Steps a sensor may keep one value for, by name, 0 for any number.
+
+    Returns:
+        Text such as `looked for in 5 of 8 sensors (not in pump_on, valve, spare_input)`.
+    """
+    without = [name for name, steps in flat_steps.items() if not steps]
+    if len(without) == len(flat_steps):
+        return "looked for in no sensor"
+    sensors = format_plural(len(flat_steps), "sensor")
+    named = f" (not in {', '.join(without)})" if 0 < len(without) <= MAX_NAMED else ""
+    return f"looked for in {len(flat_steps) - len(without)} of {sensors}{named}"
+
+
 def note_sentinels(profiles: Sequence[SensorProfile]) -> tuple[str, ...]:
     """Note values that look like they mean "missing" but were taken as readings."""
-    names: dict[float, list[str]] = {}
+    return tuple(
+        f"{value} looks like a sentinel, in {', '.join(found)}. If it means missing, give "
+        f"--sentinel {value} or set sentinels in the settings."
+        for value, found in find_sentinels(profiles)
+    )
+
+
+def find_sentinels(profiles: Sequence[SensorProfile]) -> tuple[tuple[str, list[str]], ...]:
+    """Find the values that look like sentinels, each with the sensors that have it.
+
+    Args:
+        profiles: Profiles of sensors; a sensor with two of them is named once.
+
+    Returns:
+        Pairs of a value, as it can be given to `--sentinel`, and names of sensors, the smallest
+        value first.
+    """
+    names: dict[float, dict[str, None]] = {}
     for profile in profiles:
         for value in profile.suggested_sentinels:
-            names.setdefault(value, []).append(profile.name)
+            names.setdefault(value, {})[profile.name] = None
     return tuple(
-        f"{value:g} looks like a sentinel, in {', '.join(found)}. If it means missing, give "
-        f"--sentinel {value:g} or set sentinels in the settings."
-        for value, found in sorted(names.items())
+        (repr(value).removesuffix(".0"), list(found)) for value, found in sorted(names.items())
     )
 
 

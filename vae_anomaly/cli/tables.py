@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from vae_anomaly.cli.doubts import advise
 from vae_anomaly.cli.output import (
     add_row,
     clean_text,
@@ -21,6 +22,7 @@ from vae_anomaly.domain import (
     AlertEvent,
     Calibration,
     HealthCheck,
+    SensorProfile,
 )
 from vae_anomaly.operations.registry import DECISION_TAG
 from vae_anomaly.operations.report_summary import describe_rate, describe_request
@@ -84,8 +86,13 @@ def print_thresholds(calibrations: Mapping[str, Calibration]) -> None:
             print_lines("", _warn_provisional(asset, item), style="bold yellow")
 
 
-def print_health(checks: Sequence[HealthCheck]) -> None:
-    """Print the figures of a detector's health with their limits."""
+def print_health(checks: Sequence[HealthCheck], profiles: Sequence[SensorProfile] = ()) -> None:
+    """Print the figures of a detector's health with their limits, and what to do about failures.
+
+    Args:
+        checks: The figures.
+        profiles: What its training readings looked like, where they are known.
+    """
     columns = ("figure", "value", "verdict", "meaning")
     table = make_table("Health", columns, right=("value",), whole=("figure", "verdict"))
     for check in checks:
@@ -94,6 +101,7 @@ def print_health(checks: Sequence[HealthCheck]) -> None:
         cells = (check.name.replace("_", " "), format_number(check.value, 3), verdict, meaning)
         add_row(table, *cells, style="" if check.passed else "bold red")
     print_table(table)
+    print_notes(advise(checks, profiles))
 
 
 def describe_baseline(baseline: Mapping[str, float]) -> str:

@@ -36,6 +36,12 @@ LIMIT_SCORE = 1.0
 """Score at which a channel is at its limit for the share of steps that was asked for."""
 
 MIN_EFFECTIVE_STEPS = 30.0
+"""Independent steps that held-out scores must be worth to carry an alert budget."""
+
+ACCEPT_UNPROVEN = "provisional = true in the settings"
+"""What accepts an unproven threshold, as refusals name it; a command that has an option for it
+names that too."""
+
 MAX_LAG = 2_000
 NUM_CANDIDATES = 200
 LOWEST_CANDIDATE = 0.8
@@ -126,9 +132,8 @@ def require_held_out(
                 "false_alarm_rate."
             )
         return
-    needed_s = MIN_EXPECTED_EVENTS / budget_per_week * SECONDS_PER_WEEK
-    if num_steps * period_s < needed_s:
-        _refuse_budget(asset, budget_per_week, needed_s=needed_s, got_s=num_steps * period_s)
+    if num_steps * period_s < _needed_by_events_s(budget_per_week):
+        _refuse_too_short(asset, budget_per_week, num_steps=num_steps, period_s=period_s)
 
 
 def needed_s(calibration: Calibration) -> float:
@@ -143,7 +148,7 @@ def needed_s(calibration: Calibration) -> float:
     rate, budget = calibration.false_alarm_rate, calibration.budget_per_week
     needed = max(MIN_EFFECTIVE_STEPS, 1.0 / rate if rate else 0.0)
     by_steps = calibration.duration_s * needed / calibration.effective_steps
-    return max(by_steps, MIN_EXPECTED_EVENTS / budget * SECONDS_PER_WEEK if budget else 0.0)
+    return max(by_steps, _needed_by_events_s(budget) if budget else 0.0)
 
 
 def effective_sample_size(score: FloatArray) -> float:
@@ -210,23 +215,24 @@ def _calibrate_budget(
     num = len(held_out.score)
     duration_s = num * rules.period_s
     effective = effective_sample_size(held_out.score)
-    needed_s = MIN_EXPECTED_EVENTS / budget * SECONDS_PER_WEEK
-    if effective < MIN_EFFECTIVE_STEPS:
-        needed_s = max(needed_s, duration_s * MIN_EFFECTIVE_STEPS / effective)
-    if duration_s < needed_s and not provisional:
-        _refuse_budget(held_out.asset, budget, needed_s=needed_s, got_s=duration_s)
+    by_events_s = _needed_by_events_s(budget)
+    by_steps_s = duration_s * MIN_EFFECTIVE_STEPS / effective
+    is_carried = duration_s >= max(by_events_s, by_steps_s)
+    if not is_carried and not provisional:
+        # the days that the budget itself needs were asked for before
+        _refuse_too_alike(
+            held_out.asset, budget, effective=effective, needed_s=by_steps_s, got_s=duration_s
+        )
     weeks = duration_s / SECONDS_PER_WEEK
     allowed, rest = budget * weeks, held_out.without_ruled()
     # where rules use the budget up, one event is left: a higher threshold would undo no rule
     by_rules = _count_events(held_out, rules, float(held_out.score.max()))
     if by_rules > allowed and not provisional:
         raise CalibrationError(
-            f"Cannot set a threshold for asset '{held_out.asset}' at "
-            f"{format_plural(budget, 'alert event')} a week: expected at most "
+            f"{_begin_refusal(held_out.asset, budget)}: expected at most "
             f"{format_plural(float(f'{allowed:.3g}'), 'event')} in the held-out readings, got "
             f"{by_rules} from the rules alone. Loosen the rules in [detector.rules], take other "
-            "readings, or accept an unproven threshold with --provisional, provisional = true in "
-            "the settings."
+            f"readings, or accept an unproven threshold with {ACCEPT_UNPROVEN}."
         )
     left = max(allowed - by_rules, min(allowed, MIN_EXPECTED_EVENTS))
     threshold = max(_empirical_threshold(rest, rules, left), _tail_threshold(rest, rules, left))
@@ -245,19 +251,50 @@ def _calibrate_budget(
         num_steps=num,
         effective_steps=effective,
         duration_s=duration_s,
-        provisional=duration_s < needed_s or by_rules > allowed,
+        provisional=not is_carried or by_rules > allowed,
     )
 
 
-def _refuse_budget(asset: str, budget: float, *, needed_s: float, got_s: float) -> NoReturn:
-    days = needed_s / SECONDS_PER_DAY
+def _needed_by_events_s(budget: float) -> float:
+    return MIN_EXPECTED_EVENTS / budget * SECONDS_PER_WEEK
+
+
+def _refuse_too_short(asset: str, budget: float, *, num_steps: int, period_s: float) -> NoReturn:
+    """Say that the budget allows no event in so short a time.
+
+    So few steps that no budget can be carried are not helped by a larger one, and without a
+    single step there is nothing to accept either.
+    """
+    larger = " or a larger budget" if num_steps >= MIN_EFFECTIVE_STEPS else ""
+    accept = f", or accept an unproven threshold with {ACCEPT_UNPROVEN}" if num_steps else ""
     raise CalibrationError(
-        f"Cannot set a threshold for asset '{asset}' at {format_plural(budget, 'alert event')} a "
-        f"week: expected at least {format_plural(float(f'{days:.3g}'), 'day')} of held-out normal "
-        f"readings, got {got_s / SECONDS_PER_DAY:.3g}. Use a longer training period or a larger "
-        "budget, or accept an unproven threshold with --provisional, provisional = true in the "
-        "settings."
+        f"{_begin_refusal(asset, budget)}: expected at least "
+        f"{_format_days(_needed_by_events_s(budget))} of held-out normal readings, got "
+        f"{num_steps * period_s / SECONDS_PER_DAY:.3g}. Use a longer training period"
+        f"{larger}{accept}."
     )
+
+
+def _refuse_too_alike(
+    asset: str, budget: float, *, effective: float, needed_s: float, got_s: float
+) -> NoReturn:
+    """Say that the scores are worth too few independent steps, whatever the budget."""
+    raise CalibrationError(
+        f"{_begin_refusal(asset, budget)}: expected held-out scores worth at least "
+        f"{MIN_EFFECTIVE_STEPS:g} independent steps, got {math.floor(effective)} in "
+        f"{_format_days(got_s)} of held-out normal readings; about {_format_days(needed_s)} would "
+        "do. Use a longer training period, or accept an unproven threshold with "
+        f"{ACCEPT_UNPROVEN}."
+    )
+
+
+def _begin_refusal(asset: str, budget: float) -> str:
+    events = format_plural(budget, "alert event")
+    return f"Cannot set a threshold for asset '{asset}' at {events} a week"
+
+
+def _format_days(seconds: float) -> str:
+    return format_plural(float(f"{seconds / SECONDS_PER_DAY:.3g}"), "day")
 
 
 def _candidates(score: FloatArray) -> Sequence[float]:

@@ -13,7 +13,7 @@ from vae_anomaly.config import DetectorConfig
 from vae_anomaly.detector import smoothing
 from vae_anomaly.detector.adaptation import memory_steps, memory_us
 from vae_anomaly.detector.alerts import make_alert_events, make_alert_rules
-from vae_anomaly.detector.fitting import fit_networks
+from vae_anomaly.detector.fitting import fit_networks, read_normal
 from vae_anomaly.detector.judging import FittedDetector, judge_networks
 from vae_anomaly.detector.record import DetectorRecord
 from vae_anomaly.detector.row_scores import RowScores, score_rows
@@ -103,21 +103,41 @@ class Detector:
             ReadingsError: The input cannot be read.
             ContractError: It has no time, no sensors, or sensors of the wrong type.
             TrainingError: Too few rows, or no sensor moves.
-            CalibrationError: The held-out part cannot carry the alert rate asked for.
+            CalibrationError: The held-out part cannot carry the alert rate asked for, or declared
+                rules fire on too much of it.
         """
-        purpose = "fit a detector"
-        training = check_readings(readings, config=config.readings, purpose=purpose)
-        held_out = None
-        if calibration is not None:
-            held_out = check_readings(
-                calibration,
-                config=config.readings,
-                contract=training.contract,
-                purpose="calibrate a detector",
-            )
-        networks = fit_networks(training, held_out, config=config, seed=seed, progress=progress)
+        checked = read_normal(readings, calibration, config=config)
+        return cls.fit_checked(*checked, config=config, seed=seed, progress=progress)
+
+    @classmethod
+    def fit_checked(
+        cls,
+        readings: CheckedReadings,
+        calibration: CheckedReadings | None = None,
+        *,
+        config: DetectorConfig = DEFAULT_CONFIG,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Self:
+        """Fit a detector to readings that were looked at before, with `read_normal`.
+
+        Args:
+            readings: Normal readings.
+            calibration: Other normal readings, of the same contract, to set the threshold on.
+            config: All settings, those that the readings were read with.
+            seed: As for `fit`.
+            progress: As for `fit`.
+
+        Returns:
+            The detector.
+
+        Raises:
+            TrainingError: As for `fit`.
+            CalibrationError: As for `fit`.
+        """
+        networks = fit_networks(readings, calibration, config=config, seed=seed, progress=progress)
         fitted = judge_networks(networks, config=config, seed=seed)
-        return cls.from_fitted(fitted, held_out or training)
+        return cls.from_fitted(fitted, calibration or readings)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

@@ -11,7 +11,13 @@ from vae_anomaly.config import DetectorConfig, ModelConfig
 from vae_anomaly.detector.adaptation import Track
 from vae_anomaly.detector.calibration import require_held_out
 from vae_anomaly.detector.offsets import find_offsets, remove_offsets
-from vae_anomaly.detector.rules import RuleLimits, set_rule_limits
+from vae_anomaly.detector.rules import (
+    RuleLimits,
+    RuleSteps,
+    declare_limits,
+    require_quiet_rules,
+    set_rule_limits,
+)
 from vae_anomaly.detector.shift import AssetSteps, ShiftModel, fit_shift_model
 from vae_anomaly.domain import (
     BoolArray,
@@ -23,7 +29,9 @@ from vae_anomaly.domain import (
 from vae_anomaly.errors import TrainingError
 from vae_anomaly.model.density import FitOptions, FittedDensity, fit_density
 from vae_anomaly.model.windows import Steps, order_steps
+from vae_anomaly.readings.check import check_readings
 from vae_anomaly.readings.quality import profile_sensors
+from vae_anomaly.readings.source import RawSource
 
 MIN_TRAINING_STEPS = 100
 """Fewest steps a network is fitted to; below it even the affine is a guess."""
@@ -104,6 +112,34 @@ class Networks:
     held_part: Part
 
 
+def read_normal(
+    readings: RawSource, calibration: RawSource | None, *, config: DetectorConfig
+) -> tuple[CheckedReadings, CheckedReadings | None]:
+    """Read what a detector is fitted to.
+
+    Args:
+        readings: Normal readings, as for `check_readings`.
+        calibration: Other normal readings for the threshold, or None.
+        config: All settings.
+
+    Returns:
+        Both, under one contract.
+
+    Raises:
+        ReadingsError: The input cannot be read.
+        ContractError: It has no time, no sensors, or sensors of the wrong type.
+    """
+    training = check_readings(readings, config=config.readings, purpose="fit a detector")
+    if calibration is None:
+        return training, None
+    return training, check_readings(
+        calibration,
+        config=config.readings,
+        contract=training.contract,
+        purpose="calibrate a detector",
+    )
+
+
 def fit_networks(
     training: CheckedReadings,
     calibration: CheckedReadings | None,
@@ -128,10 +164,12 @@ def fit_networks(
 
     Raises:
         TrainingError: Too few rows, or no sensor moves.
-        CalibrationError: Too few held-out steps for what is asked.
+        CalibrationError: Too few held-out steps for what is asked, or declared rules fire on
+            too many of them.
     """
     fit_part, held_part = _split(training, calibration, config)
     _require_steps(fit_part, held_part, config)
+    _require_quiet_rules(held_part, config)
     num_fits = 1 if calibration is not None else 2
     options = FitOptions(
         preset=config.preset, seed=seed, progress=_tell_share(progress, 0, num_fits)
@@ -192,6 +230,17 @@ def _require_steps(fit: Part, held: Part, config: DetectorConfig) -> None:
             budget_per_week=config.threshold.alert_budget_per_week,
             rate=config.threshold.false_alarm_rate,
         )
+
+
+def _require_quiet_rules(held: Part, config: DetectorConfig) -> None:
+    contract, values = held.checked.contract, held.values
+    limits = declare_limits(contract.sensor_names, config.rules)
+    for asset in held.count_steps():
+        mine = held.rows_of(asset)
+        steps = RuleSteps(
+            values[mine], held.steps.segment_start[mine], held.timestamps[mine], contract.period_s
+        )
+        require_quiet_rules(asset, steps, limits, sensors=contract.sensor_names)
 
 
 def _count_held_out(fit: Part, held: Part) -> dict[str, int]:

@@ -133,6 +133,11 @@ class DetectorRecord:
             for sensor, one in chosen
         }
 
+    @property
+    def flat_steps(self) -> dict[str, int]:
+        """Steps a sensor may keep one value for, by its name; 0 where no rule looks at it."""
+        return dict(zip(self.contract.sensor_names, self.rule_limits.flat_steps, strict=True))
+
 
 def write_record(record: DetectorRecord) -> str:
     """Return the record as strict JSON; numbers that are not finite become text."""

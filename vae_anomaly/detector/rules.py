@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from vae_anomaly.domain import (
     Texts,
     name_sensor_reasons,
 )
-from vae_anomaly.errors import ContractError
+from vae_anomaly.errors import CalibrationError, ContractError
 from vae_anomaly.readings.quality import count_flat_steps
 from vae_anomaly.wording import ask_nearest
 
@@ -55,6 +55,10 @@ RULED_KINDS = (SensorKind.CONTINUOUS, SensorKind.QUANTISED)
 """Kinds that have a flat-line rule: switches and constants are there to keep a value."""
 
 NO_LIMIT = 0
+
+MAX_RULED_SHARE = 0.05
+"""Share of an asset's held-out normal steps on which declared rules may fire. Far more than any
+threshold is asked for, so beyond it the declaration is wrong, or the readings are not normal."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +106,13 @@ class RuleDefinition:
 
     Attributes:
         reason: What it says of a step.
+        setting: Where in `[detector.rules]` it is set.
         find: Tells where it fires. Returns shape `(steps, sensors)`, or None without a limit.
         memory_steps: Steps, the present one included, that it looks at.
     """
 
     reason: SensorReason
+    setting: str
     find: Callable[[RuleSteps, RuleLimits], BoolArray | None]
     memory_steps: Callable[[RuleLimits], int]
 
@@ -137,20 +143,77 @@ def set_rule_limits(
     Raises:
         ContractError: Limits were declared for a sensor that there is not.
     """
-    names = [profile.name for profile in profiles]
-    _require_known(names, (*settings.ranges, *settings.max_changes))
-    ranges = [settings.ranges.get(name, (-math.inf, math.inf)) for name in names]
+    declared = declare_limits([profile.name for profile in profiles], settings)
     flat_steps = [
         _limit_flat(values[:, i], segment_start)
         if settings.flat_lines and profile.kind in RULED_KINDS and profile.name not in context
         else NO_LIMIT
         for i, profile in enumerate(profiles)
     ]
+    return replace(declared, flat_steps=tuple(flat_steps))
+
+
+def declare_limits(sensors: Sequence[str], settings: RulesConfig) -> RuleLimits:
+    """Take over what was declared, and no limit that has to be learnt.
+
+    Args:
+        sensors: Names of the sensors, in the order of the contract.
+        settings: Declared limits.
+
+    Returns:
+        The limits.
+
+    Raises:
+        ContractError: Limits were declared for a sensor that there is not.
+    """
+    _require_known(sensors, (*settings.ranges, *settings.max_changes))
+    ranges = [settings.ranges.get(name, (-math.inf, math.inf)) for name in sensors]
     return RuleLimits(
-        flat_steps=tuple(flat_steps),
+        flat_steps=(NO_LIMIT,) * len(sensors),
         low=tuple(low for low, _ in ranges),
         high=tuple(high for _, high in ranges),
-        change=tuple(settings.max_changes.get(name, math.inf) for name in names),
+        change=tuple(settings.max_changes.get(name, math.inf) for name in sensors),
+    )
+
+
+def require_quiet_rules(
+    asset: str, steps: RuleSteps, limits: RuleLimits, *, sensors: Sequence[str]
+) -> None:
+    """Refuse declared rules that fire on more than `MAX_RULED_SHARE` of normal steps.
+
+    An alert budget does not see them: rules that fire all the time are one endless event.
+
+    Args:
+        asset: Whose steps they are.
+        steps: Its held-out normal steps.
+        limits: What was declared, from `declare_limits`.
+        sensors: Names of the sensors, in the order of the contract.
+
+    Raises:
+        CalibrationError: They fire on more; the message names the rule and the sensor most to
+            blame.
+    """
+    found = [(rule, rule.find(steps, limits)) for rule in ALL_RULES]
+    fires = [(rule, where) for rule, where in found if where is not None and len(where)]
+    if not fires:
+        return
+    share = float(np.mean(np.any([where.any(axis=1) for _, where in fires], axis=0)))
+    if share <= MAX_RULED_SHARE:
+        return
+    most, sensor, rule = max(
+        (
+            (float(where[:, k].mean()), name, rule)
+            for rule, where in fires
+            for k, name in enumerate(sensors)
+        ),
+        key=lambda item: item[0],
+    )
+    raise CalibrationError(
+        f"Cannot set a threshold for asset '{asset}': expected declared rules to fire on at most "
+        f"{_format_share(MAX_RULED_SHARE)} of its held-out normal rows, got "
+        f"{_format_share(share)}; {rule.reason.value} of sensor '{sensor}' fires on "
+        f"{_format_share(most)}. Correct {rule.setting} of that sensor in [detector.rules], or "
+        "take other readings if these are not normal."
     )
 
 
@@ -174,6 +237,10 @@ def find_breaches(steps: RuleSteps, limits: RuleLimits, contract: Contract) -> T
             rows = np.flatnonzero(fires.any(axis=1))
             codes[rows] = 1 + kinds.index(rule.reason) * len(sensors) + fires[rows].argmax(axis=1)
     return Texts(codes, ("", *name_sensor_reasons(sensors)))
+
+
+def _format_share(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def _limit_flat(values: FloatArray, segment_start: IntArray) -> int:
@@ -232,14 +299,16 @@ def _find_changes(steps: RuleSteps, limits: RuleLimits) -> BoolArray | None:
 
 
 ALL_RULES = (
-    RuleDefinition(SensorReason.OUT_OF_RANGE, _find_out_of_range, lambda _: 1),
+    RuleDefinition(SensorReason.OUT_OF_RANGE, "ranges", _find_out_of_range, lambda _: 1),
     RuleDefinition(
         SensorReason.CHANGE,
+        "max_changes",
         _find_changes,
         lambda limits: 2 if min(limits.change, default=math.inf) < math.inf else 1,
     ),
     RuleDefinition(
         SensorReason.FLAT_LINE,
+        "flat_lines",
         _find_flat_lines,
         lambda limits: max(limits.flat_steps, default=NO_LIMIT) + 1,
     ),

@@ -269,6 +269,29 @@ def test_suspected_sentinels_come_with_the_option_that_declares_them():
     assert "--sentinel -9999" in note
 
 
+def test_a_sensor_of_several_profiles_is_named_once():
+    odd = make_profile("level", suggested_sentinels=(-999.9, 99999999.0))
+    found = sensor_tables.find_sentinels((odd, odd))
+    assert found == (("-999.9", ["level"]), ("99999999", ["level"]))
+
+
+@pytest.mark.parametrize(
+    ("flat_steps", "words"),
+    [
+        ({"flow": 20, "level": 44}, "looked for in 2 of 2 sensors"),
+        (
+            {"flow": 20, "valve": 0, "spare": 0},
+            "looked for in 1 of 3 sensors (not in valve, spare)",
+        ),
+        ({"flow": 20} | {f"state {i}": 0 for i in range(6)}, "looked for in 1 of 7 sensors"),
+        ({"flow": 0}, "looked for in no sensor"),
+        ({}, "looked for in no sensor"),
+    ],
+)
+def test_sensors_without_a_flat_line_rule_are_named_where_they_are_few(flat_steps, words):
+    assert sensor_tables.describe_flat_lines(flat_steps) == words
+
+
 def test_likelihoods_are_counted_and_the_unusual_ones_named():
     likelihoods = {"flow": "gaussian", "valve": "bernoulli", "level": "gaussian"}
     assert sensor_tables.describe_likelihoods(likelihoods) == "2 gaussian, 1 bernoulli (valve)"

@@ -189,16 +189,32 @@ def test_too_short_a_time_for_a_budget_is_refused_with_the_days_needed():
     assert str(caught.value) == (
         "Cannot set a threshold for asset 'pump-07' at 0.5 alert events a week: expected at "
         "least 14 days of held-out normal readings, got 2.4. Use a longer training period or a "
-        "larger budget, or accept an unproven threshold with --provisional, provisional = true in "
-        "the settings."
+        "larger budget, or accept an unproven threshold with provisional = true in the settings."
     )
 
 
 def test_too_few_independent_steps_for_a_budget_are_refused():
     drifting = np.linspace(1.0, 2.0, STEPS_PER_WEEK) + ar1(STEPS_PER_WEEK, 0.0) * 1e-3
-    with pytest.raises(CalibrationError, match="at 2 alert events a week: expected at least"):
-        at(drifting, budget=2.0)
+    needed = STEPS_PER_WEEK / 1440 * 30 / effective_sample_size(drifting)
+    for budget in (2.0, 20.0):
+        with pytest.raises(CalibrationError) as caught:
+            at(drifting, budget=budget)
+        assert str(caught.value) == (
+            f"Cannot set a threshold for asset 'pump-07' at {budget:g} alert events a week: "
+            "expected held-out scores worth at least 30 independent steps, got "
+            f"{int(effective_sample_size(drifting))} in 7 days of held-out normal readings; "
+            f"about {needed:.3g} days would do. Use a longer training period, or accept an "
+            "unproven threshold with provisional = true in the settings."
+        )
     assert at(drifting, budget=2.0, provisional=True).provisional
+
+
+@pytest.mark.parametrize(("num_steps", "is_offered"), [(0, False), (29, False), (30, True)])
+def test_a_larger_budget_is_offered_only_where_it_can_help(num_steps, is_offered):
+    with pytest.raises(CalibrationError) as caught:
+        at(ar1(num_steps, 0.0) if num_steps else np.empty(0), budget=2.0)
+    assert ("a larger budget" in str(caught.value)) == is_offered
+    assert ("provisional" in str(caught.value)) == (num_steps > 0)
 
 
 def test_what_cannot_be_carried_is_accepted_as_provisional_and_marked():

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import make_plant
-from vae_anomaly import ContractError, Detector
+from vae_anomaly import CalibrationError, ContractError, Detector
 from vae_anomaly.config import (
     AlertConfig,
     DetectorConfig,
@@ -453,6 +453,20 @@ def test_a_sensor_that_is_stuck_at_its_mean_is_found_named_and_blamed(detector):
 def test_a_rule_for_an_unknown_sensor_is_refused_before_anything_is_trained(plant):
     config = DetectorConfig(rules=RulesConfig(max_changes={"sensor 9 (unit)": 1.0}))
     with pytest.raises(ContractError, match=r"did you mean 'sensor \d \(unit\)'\?"):
+        Detector.fit(plant, config=config, progress=lambda *_: pytest.fail("it trained"))
+
+
+@pytest.mark.parametrize("provisional", [False, True])
+def test_a_range_that_no_normal_reading_keeps_is_refused_before_anything_is_trained(
+    plant, provisional
+):
+    name = "sensor 2 (unit)"
+    config = DetectorConfig(
+        rules=RulesConfig(ranges={name: (1e9, 2e9)}),
+        threshold=ThresholdConfig(provisional=provisional),
+        model=ModelConfig(context=(name,)),
+    )
+    with pytest.raises(CalibrationError, match=r"out_of_range of sensor 'sensor 2 \(unit\)'"):
         Detector.fit(plant, config=config, progress=lambda *_: pytest.fail("it trained"))
 
 

@@ -13,11 +13,13 @@ from vae_anomaly.detector.rules import (
     TRAINING_PER_LIMIT,
     RuleLimits,
     RuleSteps,
+    declare_limits,
     find_breaches,
+    require_quiet_rules,
     set_rule_limits,
 )
 from vae_anomaly.domain import Contract, Sensor, SensorReason
-from vae_anomaly.errors import ContractError
+from vae_anomaly.errors import CalibrationError, ContractError
 from vae_anomaly.readings.quality import profile_sensors
 
 INF, NAN = math.inf, math.nan
@@ -189,6 +191,50 @@ def test_the_refusal_names_what_was_meant():
         "Cannot apply a rule to sensor 'flwo': expected one of ('flow',), got 'flwo'. Check "
         "[detector.rules] in pipeline.toml; did you mean 'flow'?"
     )
+
+
+# --- declared limits that normal steps exceed ---
+
+
+def require(values, **settings) -> None:
+    limits = declare_limits(("flow",), RulesConfig(**settings))
+    require_quiet_rules("pump", make_steps(values), limits, sensors=("flow",))
+
+
+def test_declared_rules_that_fire_on_much_of_what_is_normal_are_refused():
+    values = np.linspace(800.0, 2800.0, 40)
+    values[7] = 50.0
+    with pytest.raises(CalibrationError) as caught:
+        require(values, ranges={"flow": (0.0, 100.0)}, max_changes={"flow": 5000.0})
+    assert str(caught.value) == (
+        "Cannot set a threshold for asset 'pump': expected declared rules to fire on at most 5 % "
+        "of its held-out normal rows, got 97.5 %; out_of_range of sensor 'flow' fires on 97.5 %. "
+        "Correct ranges of that sensor in [detector.rules], or take other readings if these are "
+        "not normal."
+    )
+
+
+def test_the_refusal_names_a_change_that_is_too_small():
+    with pytest.raises(CalibrationError, match=r"change of sensor 'flow' .* Correct max_changes"):
+        require(np.arange(40.0), max_changes={"flow": 0.5}, ranges={"flow": (0.0, 38.0)})
+
+
+def test_the_share_counts_a_step_once_whatever_fires_on_it():
+    values = np.zeros(100)
+    values[:4] = [0.0, 9.0, 0.0, 9.0]
+    require(values, ranges={"flow": (0.0, 5.0)}, max_changes={"flow": 5.0})
+    values[50] = values[60] = 9.0
+    with pytest.raises(CalibrationError, match="got 8 %; change of sensor 'flow' fires on 8 %"):
+        require(values, ranges={"flow": (0.0, 5.0)}, max_changes={"flow": 5.0})
+
+
+def test_rules_that_seldom_fire_and_steps_that_are_not_there_are_accepted():
+    values = np.zeros(100)
+    values[:5] = 9.0
+    require(values, ranges={"flow": (0.0, 5.0)})
+    require(values)
+    require([], ranges={"flow": (0.0, 5.0)})
+    require([7.0] * 100)  # how long a flat line may be is learnt, not declared
 
 
 # --- several at once ---
