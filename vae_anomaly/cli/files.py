@@ -16,7 +16,7 @@ from vae_anomaly.cli.output import (
     show_progress,
 )
 from vae_anomaly.errors import EvaluationError
-from vae_anomaly.wording import format_plural
+from vae_anomaly.wording import format_plural, name_figure
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -297,7 +297,7 @@ def _print_fit(detector: Detector, out: Path, *, notes: tuple[str, ...]) -> None
 def _note_doubts(detector: Detector) -> tuple[str, ...]:
     """Note what its own fit says against a detector."""
     record = detector.record
-    failed = [check.name.replace("_", " ") for check in record.health if not check.passed]
+    failed = [name_figure(check.name) for check in record.health if not check.passed]
     notes = []
     if failed:
         notes.append(
