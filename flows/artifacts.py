@@ -16,7 +16,7 @@ from prefect.artifacts import (
 )
 
 from vae_anomaly.domain import MICROSECONDS_PER_S, Calibration
-from vae_anomaly.wording import format_plural
+from vae_anomaly.wording import format_plural, name_figure
 
 if TYPE_CHECKING:
     from vae_anomaly.operations.pipeline import (
@@ -127,7 +127,13 @@ def publish_training(result: TrainResult) -> str:
         *_make_table(
             ("check", "value", "limit", "passed", "meaning"),
             [
-                (item.name, f"{item.value:.4g}", item.limit, _word(item.passed), item.meaning)
+                (
+                    name_figure(item.name),
+                    f"{item.value:.4g}",
+                    item.limit,
+                    _word(item.passed),
+                    item.meaning,
+                )
                 for item in result.health
             ],
         ),

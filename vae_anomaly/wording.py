@@ -5,6 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+FIGURES = {
+    "gain_over_pca_nats": "gain over PCA, nats",
+    "median_r_squared": "median R²",
+    "pit_distance": "PIT distance",
+}
+"""Figures that are written for people otherwise than with spaces."""
+
 
 def format_plural(count: float, noun: str, plural: str = "") -> str:
     """Write a count with its noun, in the plural where it is not one.
@@ -22,6 +29,16 @@ def format_plural(count: float, noun: str, plural: str = "") -> str:
         ('1 alert event', '1,200 rows', '0.5 days')
     """
     return f"{count:,.12g} {noun if count == 1 else plural or noun + 's'}"
+
+
+def name_figure(name: str) -> str:
+    """Name a figure of a detector's health, or anything else with a short name, for people.
+
+    Example:
+        >>> name_figure("active_units"), name_figure("gain_over_pca_nats")
+        ('active units', 'gain over PCA, nats')
+    """
+    return FIGURES.get(name, name.replace("_", " "))
 
 
 def find_nearest(name: str, known: Iterable[str]) -> str:

@@ -142,7 +142,7 @@ def test_a_second_version_is_challenger_and_the_champion_stays(registry, healthy
 def test_an_unhealthy_detector_does_not_become_champion(registry, detector):
     version = registry.register(with_health(detector, passed=False))
     assert version.aliases == (CHALLENGER,)
-    assert "active_units is 0, expected at least 1" in version.tags[DECISION_TAG]
+    assert "active units is 0, expected at least 1" in version.tags[DECISION_TAG]
     with pytest.raises(RegistryError, match=r"its aliases are: challenger.*vae-anomaly run train"):
         registry.find("champion")
 

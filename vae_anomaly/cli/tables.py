@@ -35,7 +35,7 @@ from vae_anomaly.operations.report_text import (
     format_share,
     format_time,
 )
-from vae_anomaly.wording import format_plural
+from vae_anomaly.wording import format_plural, name_figure
 
 if TYPE_CHECKING:
     from vae_anomaly.evaluation.evaluate import Evaluation
@@ -98,7 +98,7 @@ def print_health(checks: Sequence[HealthCheck], profiles: Sequence[SensorProfile
     for check in checks:
         verdict = ("passed" if check.passed else "FAILED") if check.limit else ""
         meaning = check.meaning + (f" Limit: {check.limit}." if check.limit else "")
-        cells = (check.name.replace("_", " "), format_number(check.value, 3), verdict, meaning)
+        cells = (name_figure(check.name), format_number(check.value, 3), verdict, meaning)
         add_row(table, *cells, style="" if check.passed else "bold red")
     print_table(table)
     print_notes(advise(checks, profiles))

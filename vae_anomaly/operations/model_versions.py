@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vae_anomaly.domain import HealthCheck
 from vae_anomaly.errors import RegistryError
+from vae_anomaly.wording import name_figure
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as StoredVersion
@@ -173,7 +174,8 @@ def explain_decision(
     failed = [check for check in health if not check.passed]
     if failed:
         figures = "; ".join(
-            f"{check.name} is {check.value:.4g}, expected {check.limit}" for check in failed
+            f"{name_figure(check.name)} is {check.value:.4g}, expected {check.limit}"
+            for check in failed
         )
         return False, (
             f"Not champion: it failed health checks ({figures}). Train on other readings, or make "

@@ -24,7 +24,7 @@ from vae_anomaly.operations.report_summary import (
     describe_request,
     make_headline,
 )
-from vae_anomaly.wording import format_plural
+from vae_anomaly.wording import format_plural, name_figure
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -155,6 +155,7 @@ def _make_environment() -> Environment:
         "time": text.format_time,
         "duration": text.format_duration,
         "plural": format_plural,
+        "figure": name_figure,
         "rate": describe_rate,
         "request": describe_request,
     }

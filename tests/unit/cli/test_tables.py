@@ -167,12 +167,15 @@ def test_failed_health_stands_out(printed):
         HealthCheck("active_units", 0.0, "at least 1", passed=False, meaning="Collapse."),
         HealthCheck("two_sigma_coverage", 0.95, "at least 0.8", passed=True, meaning="Fine."),
         HealthCheck("median_r_squared", math.nan, "", passed=True, meaning="For information."),
+        HealthCheck("gain_over_pca_nats", 1.0, "above 0", passed=True, meaning="Fine."),
     )
     tables.print_health(checks)
     out = printed()
     assert "FAILED" in out
     assert "passed" in out
     assert "Limit: at least 1." in out
+    assert "gain over PCA, nats" in out
+    assert "median R²" in out
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,14 @@ def test_g12_the_first_healthy_version_becomes_champion():
 def test_g12_a_failed_check_keeps_a_version_from_becoming_champion_and_is_named():
     is_champion, reason = explain_decision((PASSED, FAILED), version="3", champion=None)
     assert not is_champion
-    assert "active_units is 0, expected at least 1" in reason
+    assert "active units is 0, expected at least 1" in reason
     assert "'vae-anomaly promote 3 --reason \"...\"'" in reason
+
+
+def test_a_failed_check_is_named_as_everywhere():
+    check = HealthCheck("gain_over_pca_nats", -1.0, "above 0", False, "A figure.")
+    _, reason = explain_decision((check,), version="3", champion=None)
+    assert "(gain over PCA, nats is -1, expected above 0)" in reason
 
 
 def test_a_champion_stays_until_it_is_compared():

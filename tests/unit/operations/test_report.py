@@ -22,7 +22,7 @@ from tests.unit.operations.report_inputs import (
     make_scores,
     rename_sensors,
 )
-from vae_anomaly.domain import NO_TIME, TrainingCurves
+from vae_anomaly.domain import NO_TIME, HealthCheck, TrainingCurves
 from vae_anomaly.errors import ReportError
 from vae_anomaly.operations import report_data, report_page
 from vae_anomaly.operations.report import ReportInput, make_report, write_report
@@ -256,6 +256,12 @@ def test_many_sensors_are_cut_and_the_page_says_so(report, monkeypatch):
 )
 def test_what_is_not_there_is_said(report, change, words):
     assert words in _Tags(make_report(change(report))).text
+
+
+def test_health_is_named_as_on_the_command_line(report):
+    check = HealthCheck("gain_over_pca_nats", 1.0, "above 0", True, "A figure.")
+    page = make_report(replace(report, health=(check,)))
+    assert '<th scope="row">gain over PCA, nats</th>' in page
 
 
 def test_rows_without_a_time_or_an_asset_are_not_drawn(report):
