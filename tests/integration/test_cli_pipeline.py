@@ -164,9 +164,28 @@ def test_run_prints_only_json_when_asked(settings, prefect_server):
     assert outcome.code == 0, outcome.err
     result = json.loads(outcome.out)
     assert result["skipped"] is True
+    assert len(result["events"]) == result["num_events"] > 0
+    assert result["notes"] == []
+    assert all(event["start"].endswith("Z") for event in result["events"])
     assert result["num_rows"] == (
         result["num_ok"] + result["num_anomalous"] + result["num_unscorable"]
     )
+
+
+def test_run_score_prints_alert_events_and_what_speaks_against_the_champion(
+    settings, folder, prefect_server, monkeypatch
+):
+    demo = json.loads(run("demo", "--folder", folder, "--json").out)
+    monkeypatch.setattr("vae_anomaly.cli.doubts.note_doubts", lambda record: (record.fallback,))
+    outcome = run("run", "score", "--config", settings)
+    assert outcome.code == 0, outcome.err
+    assert outcome.err == ""
+    assert "Nothing to score" in outcome.out
+    titles = [line.strip() for line in outcome.out.splitlines()]
+    assert f"{len(demo['events'])} alert events" in titles
+    assert outcome.out.count("severity") == 1
+    assert "note: asset" in titles
+    assert "Report: " in outcome.out
 
 
 def test_run_of_training_that_is_done_says_so(settings, prefect_server):

@@ -130,6 +130,14 @@ def test_a_registered_detector_comes_back_the_same_by_alias(registry, healthy, p
     assert version.uri == f"models:/{version.model_name}/1"
 
 
+def test_the_record_of_a_version_is_read_without_its_network(registry, healthy):
+    version = registry.register(healthy)
+    record = registry.load_record(version.version)
+    assert record.calibrations == healthy.record.calibrations
+    assert record.health == healthy.record.health
+    assert record.contract == healthy.record.contract
+
+
 def test_a_second_version_is_challenger_and_the_champion_stays(registry, healthy):
     first = registry.register(healthy)
     second = registry.register(healthy)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vae_anomaly.cli.sensor_tables import find_sentinels
 from vae_anomaly.domain import HealthCheck, SensorProfile
+from vae_anomaly.wording import name_figure
 
 if TYPE_CHECKING:
     from vae_anomaly.detector.record import DetectorRecord
@@ -52,7 +53,7 @@ def advise(
                 f"its readings hold values that look like sentinels ({where}). If they mean "
                 f"missing, fit it again with {options}, or sentinels in the settings"
             )
-        name = check.name.replace("_", " ")
+        name = name_figure(check.name)
         notes.append(f"the detector failed its health check '{name}': {advice}; see {MORE}")
     return tuple(notes)
 

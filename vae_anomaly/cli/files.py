@@ -172,7 +172,7 @@ def score(
         "num_rows": scores.num_rows,
         "states": _count_states(scores),
         "reasons": _count_reasons(scores),
-        "events": [_describe_event(event) for event in examination.events],
+        "events": [describe_event(event) for event in examination.events],
         "notes": (
             *examination.checked.notes,
             *_note_new_assets(loaded, scores),
@@ -345,7 +345,8 @@ def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
     return {item["values"]: item["counts"] for item in column.value_counts().to_pylist()}
 
 
-def _describe_event(event: AlertEvent) -> dict[str, Any]:
+def describe_event(event: AlertEvent) -> dict[str, Any]:
+    """Give an alert event to machines: times as ISO 8601, shares by name of the sensor."""
     return {
         "alert_id": event.alert_id,
         "asset": event.asset,

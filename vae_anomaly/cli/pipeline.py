@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import CycloptsError, Parameter
 
-from vae_anomaly.cli.files import DEFAULT_CONFIG, Json
-from vae_anomaly.cli.output import print_json, print_lines, show_progress
+from vae_anomaly.cli.files import DEFAULT_CONFIG, Json, describe_event
+from vae_anomaly.cli.output import print_json, print_lines, print_notes, show_progress
 from vae_anomaly.errors import ConfigError
 from vae_anomaly.wording import format_plural
+
+if TYPE_CHECKING:
+    from vae_anomaly.operations.pipeline_results import ScoreResult
 
 NOT_REGISTERED = "(not registered)"
 """Stands for the version of a detector that lies in a folder."""
@@ -71,24 +74,43 @@ def run(
         json: Print the result for machines.
     """
     from vae_anomaly.cli import flows, steps
+    from vae_anomaly.operations.pipeline_results import ScoreResult
 
     with show_progress(steps.TITLES[step], waiting="Starting Prefect") as progress:
         result = flows.run_flow(step, config, progress=progress)
-    if json:
+    if isinstance(result, ScoreResult):
+        _show_scoring(result, config, json=json)
+    elif json:
         print_json(result)
     else:
         steps.print_step(result)
-        if step == "score":
-            _point_to_report(config)
     steps.require_success(result)
 
 
-def _point_to_report(config: Path) -> None:
+def _show_scoring(result: ScoreResult, config: Path, *, json: bool) -> None:
+    """Print what was scored, the alert events there are, and what speaks against the detector."""
+    from vae_anomaly.cli import steps, tables
+    from vae_anomaly.cli.doubts import note_doubts
     from vae_anomaly.config import read_pipeline_config
+    from vae_anomaly.operations.pipeline import list_alerts
+    from vae_anomaly.operations.registry import open_registry
 
-    report = read_pipeline_config(config).report
-    if Path(report).exists():
-        print_lines(f"Report: {report}")
+    settings = read_pipeline_config(config)
+    events = [
+        alert.event
+        for alert in list_alerts(settings)
+        if alert.model_version == result.model_version
+    ]
+    notes = note_doubts(open_registry(settings.registry).load_record(result.model_version))
+    if json:
+        described = [describe_event(event) for event in events]
+        print_json({**vars(result), "events": described, "notes": notes})
+        return
+    steps.print_step(result)
+    tables.print_latest_events(events)
+    print_notes(notes)
+    if Path(settings.report).exists():
+        print_lines("", f"Report: {settings.report}")
 
 
 def serve(*, config: Path = DEFAULT_CONFIG) -> None:

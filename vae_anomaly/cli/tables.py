@@ -131,12 +131,21 @@ def print_states(states: Mapping[str, int], reasons: Mapping[str, int]) -> None:
         print_table(table)
 
 
-def print_events(events: Sequence[AlertEvent], *, planted: Sequence[str] = ()) -> None:
+def print_latest_events(events: Sequence[AlertEvent]) -> None:
+    """Print the latest of the alert events that a pipeline has found so far."""
+    latest = events[-MAX_EVENTS:]
+    print_events(latest, num_earlier=len(events) - len(latest))
+
+
+def print_events(
+    events: Sequence[AlertEvent], *, planted: Sequence[str] = (), num_earlier: int = 0
+) -> None:
     """Print alert events in order of time.
 
     Args:
         events: The events.
         planted: What is known to have happened during each; shown instead of the peak.
+        num_earlier: How many there were before these.
     """
     if not events:
         print_lines("", "No alert event.")
@@ -155,7 +164,9 @@ def print_events(events: Sequence[AlertEvent], *, planted: Sequence[str] = ()) -
     if len({event.asset for event in events}) == 1:
         hidden.add("asset")
     columns = [name for name in cells[0] if name not in hidden]
-    title = format_plural(len(events), "alert event")
+    title = format_plural(num_earlier + len(events), "alert event")
+    if num_earlier:
+        title += f", the latest {len(events)}"
     table = make_table(title, columns, right=("peak",), whole=WHOLE_COLUMNS)
     for row in cells:
         add_row(table, *(row[name] for name in columns))

@@ -158,18 +158,7 @@ def read_folder(folder: Path) -> Stored:
     Raises:
         DetectorError: The folder holds no detector, or a file is missing or was changed.
     """
-    try:
-        content = (folder / RECORD_FILE).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise DetectorError(
-            f"Cannot load a detector from '{folder}': expected a folder with '{RECORD_FILE}', "
-            "got none. Give the folder that 'vae-anomaly fit --out' wrote."
-        ) from None
-    except OSError as error:
-        raise DetectorError(
-            f"Cannot load a detector from '{folder}': {error}. Make its files readable."
-        ) from error
-    record = read_record(content.decode(errors="replace"), origin=str(folder))
+    record = read_record_file(folder)
     files = {name: _read_checked(folder, name, digest) for name, digest in record.files.items()}
     if not files.keys() >= NEEDED_FILES:
         raise DetectorError(
@@ -184,6 +173,32 @@ def read_folder(folder: Path) -> Stored:
             f"({' '.join(str(error).split())[:MAX_CAUSE]}). "
             "Fit it again or fetch it anew from the registry."
         ) from error
+
+
+def read_record_file(folder: Path) -> DetectorRecord:
+    """Read the record of a detector's folder, and nothing else of it.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        What the detector knows beside its network.
+
+    Raises:
+        DetectorError: The folder holds no detector.
+    """
+    try:
+        content = (folder / RECORD_FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DetectorError(
+            f"Cannot load a detector from '{folder}': expected a folder with '{RECORD_FILE}', "
+            "got none. Give the folder that 'vae-anomaly fit --out' wrote."
+        ) from None
+    except OSError as error:
+        raise DetectorError(
+            f"Cannot load a detector from '{folder}': {error}. Make its files readable."
+        ) from error
+    return read_record(content.decode(errors="replace"), origin=str(folder))
 
 
 def _open_files(record: DetectorRecord, files: dict[str, bytes]) -> Stored:

@@ -16,6 +16,7 @@ from typing import Any, final
 from vae_anomaly.config import RegistryConfig
 from vae_anomaly.detector.detector import Detector
 from vae_anomaly.detector.record import DetectorRecord
+from vae_anomaly.detector.storage import read_record_file
 from vae_anomaly.domain import MICROSECONDS_PER_S
 from vae_anomaly.errors import RegistryError
 from vae_anomaly.operations.model_package import DETECTOR_ARTIFACT, log_detector
@@ -183,6 +184,22 @@ class Registry:
         version = self.find(reference)
         with tempfile.TemporaryDirectory() as folder:
             return Detector.load(self._download(version, folder)), version
+
+    def load_record(self, reference: str) -> DetectorRecord:
+        """Read what a version knows beside its network, such as its thresholds and its health.
+
+        Args:
+            reference: As for `find`.
+
+        Returns:
+            The record.
+
+        Raises:
+            RegistryError: There is no such version, or its files are missing.
+            DetectorError: Its record cannot be read.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            return read_record_file(self._download(self.find(reference), folder))
 
     def find_by_tag(self, key: str, value: str) -> ModelVersion | None:
         """Return the newest version with a tag of this value, None where there is none.

@@ -120,6 +120,16 @@ def test_very_many_events_are_cut(printed):
     assert "... and 10 more" in printed()
 
 
+def test_of_very_many_events_of_a_pipeline_the_latest_are_shown(printed):
+    tables.print_latest_events([make_event(24 * day) for day in range(40)])
+    out = printed()
+    assert "40 alert events, the latest 30" in out
+    assert "1970-02-09" in out
+    assert "1970-01-10" not in out
+    tables.print_latest_events([make_event()])
+    assert "latest" not in printed()
+
+
 def test_names_with_line_breaks_and_markup_stay_harmless(printed):
     tables.print_events((make_event(sensors=("a\n[red]b", "c"), shares=(0.5, 0.5)),))
     assert "a\\n[red]b 50%" in printed()
