@@ -10,6 +10,7 @@ from vae_anomaly.detector.attribution import HitRates
 from vae_anomaly.detector.baseline import BaselineFit
 from vae_anomaly.detector.health import HeldOutFit, check_health
 from vae_anomaly.domain import HealthCheck
+from vae_anomaly.wording import name_figure
 
 
 def make_check(name, *, passed=False) -> HealthCheck:
@@ -27,7 +28,7 @@ def test_every_check_that_can_fail_has_advice_of_its_own():
 @pytest.mark.parametrize("name", ADVICE)
 def test_a_failed_check_comes_with_its_advice(name):
     (note,) = advise((make_check(name), make_check("other", passed=True)))
-    assert f"health check '{name.replace('_', ' ')}': {ADVICE[name]}; see docs/" in note
+    assert f"health check '{name_figure(name)}': {ADVICE[name]}; see docs/" in note
 
 
 def test_an_unknown_check_of_another_version_says_what_it_means():

@@ -202,9 +202,9 @@ def test_files_that_come_late_end_in_the_tables_of_files_on_time(config, undistu
     first = pipeline.score_readings(config)
     let_arrive(config, 4)
     second = pipeline.score_readings(config)
-    # 3 spans of 5 steps are 16, the present one counted; 21 blocks of 2 steps; and before the
-    # first of them 3 spans again, whose steps may be 5 periods apart
-    lookback = 15 + 42 + 15 * 5
+    # 3 of the longest span, 12 steps, are 64, the present one counted; 21 blocks of 2 steps; and
+    # before the first of them 3 spans of 5, 16 steps, which may be 5 periods apart
+    lookback = 63 + 42 + 15 * 5
     assert second.num_new_rows == undisturbed[0].num_rows - first.num_rows + lookback
     scores, alerts = tables(config)
     assert scores.equals(undisturbed[0])
