@@ -12,7 +12,8 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -85,15 +86,28 @@ def split_into_stretches(track: Track, lookback: int, *, num_sensors: int) -> li
 def run_side_by_side(
     work: Callable[[ItemT], None], items: Sequence[ItemT], *, most: int | None = None
 ) -> None:
-    """Call `work` with each item, as many at a time as there are cores, or `most`."""
+    """Call `work` with each item, as many at a time as there are cores, or `most`.
+
+    Each has one core, its matrix products too: products that share out their rows among threads
+    would wait for one another, and be rounded by how many there are.
+    """
     num_threads = min(_count_cores(), len(items), len(items) if most is None else most)
-    if num_threads <= 1:
-        for item in items:
-            work(item)
-        return
-    with ThreadPoolExecutor(num_threads) as threads:
-        for _ in threads.map(work, items):
-            pass
+    with _find_pools().limit(limits=1, user_api="blas"):
+        if num_threads <= 1:
+            for item in items:
+                work(item)
+            return
+        with ThreadPoolExecutor(num_threads) as threads:
+            for _ in threads.map(work, items):
+                pass
+
+
+@cache
+def _find_pools() -> Any:
+    """Find the thread pools of the libraries that multiply, once: it takes milliseconds."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _count_cores() -> int:
