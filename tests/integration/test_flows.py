@@ -32,6 +32,7 @@ from vae_anomaly.errors import (
 )
 from vae_anomaly.operations.pipeline import list_alerts
 from vae_anomaly.readings.ingest import FailedFile, IngestResult
+from vae_anomaly.wording import name_figure
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("prefect_server")]
 
@@ -108,7 +109,7 @@ def test_the_training_shows_thresholds_and_health(line):
         "| asset | threshold | expected | 90 % interval | held-out steps | provisional |" in page
     )
     assert f"| asset | {line.first['train'].calibrations['asset'].threshold:.4g} |" in page
-    assert all(f"| {check.name} |" in page for check in line.first["train"].health)
+    assert all(f"| {name_figure(check.name)} |" in page for check in line.first["train"].health)
 
 
 def test_the_scoring_shows_states_and_alert_events(line):
