@@ -1,4 +1,4 @@
-"""How often the faulty sensor is blamed first, and among the first three, for faults of three sizes.
+"""How often the faulty sensor is blamed first, and among the first three, by size of the fault.
 
 Faults of one sensor are injected into normal readings, as each fit does with its held-out ones.
 Run with `python -m tests.benchmarks.sensors_to_blame FOLDER [--seeds N]`, FOLDER being the one of
@@ -26,7 +26,7 @@ SIZES = (3.0, 5.0, 10.0)
 """Training spreads."""
 
 
-def blame(
+def find_rates(
     training: str, faulty: str, *, sentinels: tuple[float, ...], seed: int
 ) -> list[HitRates]:
     """Fit a detector and return its hit rates on other normal readings, one per size."""
@@ -66,7 +66,7 @@ def main() -> None:
             [
                 [(one.top_1, one.top_3) for one in found]
                 for found in (
-                    blame(str(training), str(faulty), sentinels=sentinels, seed=seed)
+                    find_rates(str(training), str(faulty), sentinels=sentinels, seed=seed)
                     for seed in range(options.seeds)
                 )
             ],
