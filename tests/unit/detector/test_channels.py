@@ -105,3 +105,12 @@ def test_a_part_whose_noise_changes_once_does_not_switch_the_energy_off():
     energy[-100:] *= 16.0
     limit = limit_energy(energy, rate=0.01)
     assert limit <= MAX_MARGIN * np.quantile(energy, 0.999)
+
+
+def test_spans_share_the_rate_of_their_channel():
+    energy = np.random.default_rng(0).gamma(2.0, size=20_000)
+    shift = np.zeros(energy.size)
+    spans, alone = np.tile(energy, (3, 1)), energy[None]
+    shared = set_limits(spans, shift, smoothing_steps=20, false_alarm_rate=0.06).energy
+    [one] = set_limits(alone, shift, smoothing_steps=1, false_alarm_rate=0.02).energy
+    assert shared == (one,) * 3

@@ -112,6 +112,13 @@ def wide_detector() -> Detector:
     return Detector.fit(make_plant(400, num_sensors=11), config=settings)
 
 
+def test_a_row_alone_has_the_score_it_has_among_others(wide_detector):
+    table = make_plant(300, num_sensors=11, seed=8)
+    scores = wide_detector.score(table)
+    for num_rows in (1, 2, 7):
+        assert wide_detector.score(table.slice(0, num_rows)).equals(scores.slice(0, num_rows))
+
+
 @pytest.mark.parametrize("num_cores", [1, 2])
 @pytest.mark.parametrize("which", ["fleet_detector", "wide_detector"])
 def test_scores_are_the_same_wherever_the_work_is_cut(request, monkeypatch, which, num_cores):

@@ -9,6 +9,7 @@ from vae_anomaly.model.channels import (
     Channels,
     ChosenLikelihood,
     SensorScores,
+    add_up,
     encode_sensor,
     find_parameters,
     make_fault,
@@ -179,3 +180,10 @@ def test_floors_are_standard_deviations_where_there_is_a_bound():
     assert floors["quantised"] == pytest.approx(np.hypot(2.0, STEP / 12**0.5))
     for name in ("log_normal", "poisson", "bernoulli", "categorical"):
         assert floors[name] == 0.0
+
+
+def test_a_row_adds_up_alike_alone_and_among_others():
+    values = np.asfortranarray(np.random.default_rng(0).normal(size=(200, 11)))
+    alone = [add_up(np.asfortranarray(values[i : i + 1]))[0] for i in range(200)]
+    np.testing.assert_array_equal(alone, add_up(values))
+    np.testing.assert_allclose(add_up(values), values.sum(axis=1))
