@@ -12,6 +12,7 @@ from vae_anomaly.config import ReadingsConfig
 from vae_anomaly.domain import (
     MICROSECONDS_PER_S,
     NO_TIME,
+    PROBLEMS,
     CheckedReadings,
     Contract,
     IntArray,
@@ -31,6 +32,7 @@ from vae_anomaly.readings.contract import (
     note_unknown_names,
 )
 from vae_anomaly.readings.load import LoadedReadings, load_readings
+from vae_anomaly.readings.merge import merge_rows
 from vae_anomaly.readings.quality import profile_sensors
 from vae_anomaly.readings.rows import (
     PERIOD_TOLERANCE,
@@ -40,6 +42,7 @@ from vae_anomaly.readings.rows import (
     has_key,
     is_range,
     measure_steps,
+    problem_code,
     sort_rows,
     take_rows,
 )
@@ -89,14 +92,26 @@ def check_readings(
         (['', '', 'duplicate'], 60.0)
     """
     parts = open_source(source, timestamp=contract.timestamp if contract else config.timestamp)
+    return check_parts(parts, config=config, contract=contract, purpose=purpose)
+
+
+def check_parts(
+    parts: Sequence[RawPart],
+    *,
+    config: ReadingsConfig,
+    contract: Contract | None = None,
+    purpose: str = "read readings",
+) -> CheckedReadings:
+    """Check parts that are open already; see `check_readings`."""
     columns = merge_columns(parts)
     if contract is None:
         layout = _infer(columns, config)
     else:
-        layout = _match(columns, contract, config.asset, purpose=purpose)
+        layout = match_contract(columns, contract, config.asset, purpose=purpose)
     loaded = load_readings(parts, layout, sentinels=config.sentinels)
-    problems = find_problems(loaded.readings)
-    _require_one_asset(problems, layout)
+    problems = judge_rows(loaded.readings)
+    conflicts = problems.equals(Problem.CONFLICTING_DUPLICATE.value)
+    require_one_asset(float(np.mean(conflicts)), layout)
     if contract is None:
         layout = replace(
             layout, period_s=config.period_s or _infer_period(loaded, problems, parts)
@@ -114,6 +129,28 @@ def check_readings(
         note=partial(_note, loaded.readings, problems, layout, notes=notes),
         count=partial(_count, loaded, problems, layout, gap_steps=config.gap_steps, notes=notes),
     )
+
+
+def judge_rows(readings: Readings) -> Texts:
+    """Say of each row why it cannot be used; rows that share asset and time become one.
+
+    The row that stands for them has their merged values from here on: see `merge_rows`.
+
+    Args:
+        readings: Rows in any order, of which the values may be written to.
+
+    Returns:
+        A `Problem` per row, the empty text where the row is usable.
+    """
+    codes = find_problems(readings)
+    usable = np.flatnonzero(codes == problem_code(Problem.NONE))
+    merge = merge_rows(readings, sort_rows(readings, usable))
+    if merge.others.size:
+        readings.values[merge.kept] = merge.values
+        codes[merge.others] = problem_code(Problem.DUPLICATE)
+        lost = np.intersect1d(merge.others, merge.losers)
+        codes[lost] = problem_code(Problem.CONFLICTING_DUPLICATE)
+    return Texts(codes, PROBLEMS)
 
 
 def infer_period(steps: IntArray, *, where: str) -> float:
@@ -154,7 +191,7 @@ def _infer(columns: Mapping[str, RawColumn], config: ReadingsConfig) -> Contract
     )
 
 
-def _match(
+def match_contract(
     columns: Mapping[str, RawColumn], contract: Contract, asset: str, *, purpose: str
 ) -> Contract:
     """Match the contract; an asset column it does not have yet still keeps assets apart."""
@@ -164,10 +201,14 @@ def _match(
     return contract
 
 
-def _require_one_asset(problems: Texts, contract: Contract) -> None:
-    """Refuse readings of several assets, told apart by a column that nobody named."""
+def require_one_asset(share: float, contract: Contract) -> None:
+    """Refuse readings of several assets, told apart by a column that nobody named.
+
+    Args:
+        share: Share of the rows with the time of another row and other values.
+        contract: The contract they were read under.
+    """
     texts = tuple(name for name, reason in contract.ignored.items() if reason == TEXT)
-    share = float(np.mean(problems.equals(Problem.CONFLICTING_DUPLICATE.value)))
     if contract.asset is None and texts and share > MAX_CONFLICT_SHARE:
         shown = f"{share * 100:.0f} %"
         raise ContractError(
@@ -210,11 +251,17 @@ def _note(
         for k, sensor in enumerate(contract.sensor_names)
         if len(values) == 0 or np.isnan(values[:, k]).all()
     ]
-    found = (*notes, *_note_period(find_steps(readings, usable), contract.period_s))
+    found = (*notes, *note_period(find_steps(readings, usable), contract.period_s))
     return (*found, f"sensors without any value: {list_names(empty)}") if empty else found
 
 
-def _note_period(steps: IntArray, period_s: float) -> tuple[str, ...]:
+def note_period(steps: IntArray, period_s: float) -> tuple[str, ...]:
+    """Note a median step that is not the period of the contract.
+
+    Args:
+        steps: Microseconds between neighbours.
+        period_s: Seconds between ticks by the contract.
+    """
     if steps.size == 0:
         return ()
     median_s = float(np.median(steps)) / MICROSECONDS_PER_S

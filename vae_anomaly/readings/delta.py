@@ -64,13 +64,18 @@ def count_rows(uri: str) -> int:
 
 
 def append_once(
-    uri: str, table: pa.Table, *, commit_id: str = "", partition_by: Sequence[str] = ()
+    uri: str,
+    table: pa.Table | pa.RecordBatchReader,
+    *,
+    commit_id: str = "",
+    partition_by: Sequence[str] = (),
 ) -> bool:
     """Append rows in one atomic commit, unless a commit of this name was made before.
 
     Args:
         uri: Where the table lies; it is made where it is missing.
-        table: The rows. Fields that the table does not have yet are added to it.
+        table: The rows, or a reader of some. Fields that the table does not have yet are added
+            to it.
         commit_id: Name of the commit; empty appends in any case.
         partition_by: Partition columns of a new table.
 
@@ -80,7 +85,7 @@ def append_once(
     Raises:
         TableError: The table cannot be written, or another writer made the same commit.
     """
-    if table.num_rows == 0:
+    if isinstance(table, pa.Table) and table.num_rows == 0:
         return False
     with explain_table_errors("write", uri):
         target = DeltaTable(uri) if DeltaTable.is_deltatable(uri) else None

@@ -3,51 +3,53 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
 
 from vae_anomaly.config import ReadingsConfig
-from vae_anomaly.domain import (
-    CheckedReadings,
-    Contract,
-    Problem,
-)
+from vae_anomaly.domain import Contract, Problem
 from vae_anomaly.errors import ContractError, ReadingsError
-from vae_anomaly.readings.check import check_readings
+from vae_anomaly.readings.check import check_parts, match_contract, note_period, require_one_asset
+from vae_anomaly.readings.chunks import read_chunks, read_head
+from vae_anomaly.readings.columns import merge_columns
 from vae_anomaly.readings.contract import (
     USUAL_ASSET,
     list_names,
+    note_unknown_columns,
     note_unknown_names,
     require_asset,
 )
+from vae_anomaly.readings.data_files import commit_files, find_note, list_data_files
+from vae_anomaly.readings.deliveries import STATUS_DONE, STATUS_FAILED, DeliveryBook
 from vae_anomaly.readings.files import Location, RawFile, explain_file_errors, list_files
-from vae_anomaly.readings.known import mark_known_rows
+from vae_anomaly.readings.intake import Delivery, Outcome, Staging
+from vae_anomaly.readings.layout import readings_schema
+from vae_anomaly.readings.lock import hold_lock
 from vae_anomaly.readings.quarantine import (
     BROKEN_CONTRACT,
     UNREADABLE_FILE,
     WHOLE_FILE,
     quarantine_rows,
+    quarantine_values,
 )
-from vae_anomaly.readings.source import open_file
+from vae_anomaly.readings.rows import find_steps
+from vae_anomaly.readings.source import RawPart, open_file
 from vae_anomaly.readings.tables import Lake
 
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 1 << 20
-BATCH_LETTERS = 16
-"""Letters of the content hash that name a delivery: 64 bits."""
+
 
 MAX_ASSET_BYTES = 240
 """Longest asset name as it stands in a folder's name; filesystems allow 255 with the rest."""
-
-STATUS_DONE = "done"
-STATUS_FAILED = "failed"
-"""Tried again at each ingest, since settings or contract may have been mended."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class IngestResult:
         num_rows: Rows in the new files.
         num_kept: Rows added to `readings`.
         num_quarantined: Rows added to `quarantine`.
-        num_duplicates: Rows equal to one that is kept.
+        num_duplicates: Rows that another row of the same asset and time stands for.
+        num_withdrawn: Rows of earlier deliveries that corrections removed.
         readings_version: Version of `readings` afterwards, None without the table.
         notes: What a person should know.
         failed: Files that could not be taken in.
@@ -85,6 +88,7 @@ class IngestResult:
     readings_version: int | None
     notes: tuple[str, ...] = ()
     failed: tuple[FailedFile, ...] = ()
+    num_withdrawn: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ class _FileResult:
     num_kept: int = 0
     num_quarantined: int = 0
     num_duplicates: int = 0
+    num_entries: int = 0
+    num_withdrawn: int = 0
     notes: tuple[str, ...] = ()
     failure: str = ""
 
@@ -107,14 +113,15 @@ def ingest(
 ) -> IngestResult:
     """Take raw Parquet files into the lake, one after the other, sorted by name.
 
-    A file whose content the ledger knows is left out, whatever its name. The first file that can
-    be read writes down the contract; the others must keep it. A row of which asset and time are
-    already in `readings` is a duplicate where the values are equal, and quarantined where they
-    are not: across files the row that came first stays. A file that cannot be read, or breaks
-    the contract, goes to quarantine as a whole and is tried again at the next ingest.
+    A file whose content is in the lake already is left out, whatever its name. A file of a known
+    name with other content is a correction: it supersedes what the file gave before, in the span
+    of time that it covers. The first file that can be read writes down the contract; the others
+    must keep it. Rows of one asset and time become one, cell by cell, with the same end in any
+    order of arrival: see `merge_rows`. A file that cannot be read, or breaks the contract, goes
+    to quarantine as a whole and is tried again at the next ingest.
 
-    Each file is written in the order readings, quarantine, ledger. An ingest that was broken off
-    is completed by the next one: commits that were made are not made again.
+    Each file is one commit on `readings`, made after those on quarantine and superseded and
+    before that on the ledger. An ingest that was broken off is completed by the next one.
 
     Args:
         source: Parquet file, folder, glob or URI, or a list of those; never changed.
@@ -128,13 +135,25 @@ def ingest(
     Raises:
         ReadingsError: There are no files.
         ContractError: The settings ask for other sensors than the contract of the lake.
-        TableError: The lake cannot be read or written.
+        TableError: The lake cannot be read or written, or another ingest does not end.
     """
     files = sorted(list_files(source), key=lambda file: (file.name, file.path))
+    with hold_lock(lake.root, "ingest"):
+        return _ingest(files, lake, config=config, on_file=on_file)
+
+
+def _ingest(
+    files: Sequence[RawFile],
+    lake: Lake,
+    *,
+    config: ReadingsConfig,
+    on_file: Callable[[str, int, int], None] | None,
+) -> IngestResult:
     intake = _Intake(lake, config)
     intake.find_contract(files)
+    ordered = sorted(files, key=lambda file: not intake.ledger.is_known_source(file))
     results = []
-    for number, file in enumerate(files, start=1):
+    for number, file in enumerate(ordered, start=1):
         results.append(intake.take_in(file))
         if on_file is not None:
             on_file(file.name, number, len(files))
@@ -146,25 +165,27 @@ def ingest(
         num_kept=sum(result.num_kept for result in new),
         num_quarantined=sum(result.num_quarantined for result in new),
         num_duplicates=sum(result.num_duplicates for result in new),
+        num_withdrawn=sum(result.num_withdrawn for result in new),
         readings_version=lake.readings_version(),
-        notes=_join_notes(files, results),
+        notes=_join_notes(ordered, results),
         failed=tuple(
             FailedFile(file.name, result.failure)
-            for file, result in zip(files, results, strict=True)
+            for file, result in sorted(
+                zip(ordered, results, strict=True), key=lambda pair: pair[0].name
+            )
             if result.failure
         ),
     )
 
 
 class _Intake:
-    """One ingest: the contract, the known content, and the way of one file."""
+    """One ingest: the contract, the ledger, and the way of one file."""
 
     def __init__(self, lake: Lake, config: ReadingsConfig) -> None:
         self._lake = lake
         self._config = config
         self._contract = lake.read_contract()
-        self._known = _known_hashes(lake)
-        self._checked: dict[str, CheckedReadings] = {}
+        self.ledger = DeliveryBook(lake.read_ledger())
         if self._contract is not None:
             _check_settings(self._contract, config)
 
@@ -172,27 +193,30 @@ class _Intake:
         """Write down the contract of the first file that has one, where there is none yet."""
         for file in files if self._contract is None else ():
             try:
-                checked = check_readings(file.path, config=self._config)
+                part = open_file(file)
+                if part.num_rows == 0:
+                    continue
+                checked = check_parts([read_head(part)], config=self._config)
             except (ReadingsError, ContractError):
                 continue  # its turn to fail with a reason comes in `take_in`
             self._contract = checked.contract
-            self._checked[file.path] = checked
             self._lake.write_contract(checked.contract)
             return
 
     def take_in(self, file: RawFile) -> _FileResult:
+        if self.ledger.is_unchanged(file):
+            return _FileResult()
         try:
             content_hash = hash_file(file)
         except ReadingsError as error:
             return _FileResult(failure=str(error))
-        if content_hash in self._known:
+        if self.ledger.holds(file, content_hash):
             return _FileResult()
         try:
             result = self._take_in_rows(file, content_hash)
         except (ReadingsError, ContractError) as error:
             self._record_failure(file, content_hash, error)
             return _FileResult(failure=str(error))
-        self._known.add(content_hash)
         return result
 
     def _take_in_rows(self, file: RawFile, content_hash: str) -> _FileResult:
@@ -201,44 +225,109 @@ class _Intake:
             result = _FileResult(is_new=True, notes=("no rows",))
             self._record(file, content_hash, result)
             return result
-        names = part.schema.names
-        if self._contract is not None and self._contract.asset is None:
-            require_asset(names, self._config.asset, purpose="ingest")
-        checked = self._checked.pop(file.path, None) or check_readings(
-            file.path, config=self._config, contract=self._contract, purpose="ingest"
-        )
-        unknown = note_unknown_names(self._config, names, checked.contract)
-        readings, batch = checked.readings, content_hash[:BATCH_LETTERS]
-        _check_asset_names(readings.asset_names, file)
-        problems = mark_known_rows(self._lake, readings, checked.problems, batch=batch)
-        rows = quarantine_rows(part, problems, source=file.name, first_seen_us=file.modified_us)
-        kept = np.flatnonzero(problems == Problem.NONE.value)
-        self._lake.append_readings(
-            readings.take(kept),
+        delivery = Delivery(
             source=file.name,
-            batch=batch,
-            commit_id=f"readings:{content_hash}",
+            batch=self.ledger.name_batch(content_hash),
+            is_correction=self.ledger.is_known_source(file),
         )
-        self._lake.append_quarantine(rows, commit_id=f"quarantine:{content_hash}")
-        result = _FileResult(
-            is_new=True,
-            num_rows=readings.num_rows,
-            num_kept=kept.size,
-            num_quarantined=len(rows),
-            num_duplicates=readings.num_rows - kept.size - len(rows),
-            notes=tuple(dict.fromkeys((*checked.quality.notes, *unknown))),
-        )
+        uri, commit_id = self._lake.uri("readings"), f"readings:{delivery.batch}"
+        note = find_note(uri, commit_id)
+        if note is not None:  # broken off after this commit and before that on the ledger
+            result = _FileResult(**{**json.loads(note or "{}"), "is_new": True, "notes": ()})
+        else:
+            result = self._stage(file, part, delivery, commit_id=commit_id)
         self._record(file, content_hash, result)
         return result
 
+    def _stage(
+        self, file: RawFile, part: RawPart, delivery: Delivery, *, commit_id: str
+    ) -> _FileResult:
+        contract, notes = self._match(part)
+        columns = self._lake.reading_columns()
+        staging = Staging(self._lake.readings_folder(), delivery, columns=columns)
+        empty = np.ones(len(contract.sensors), dtype=np.bool_)
+        for chunk in read_chunks(part, contract, sentinels=self._config.sentinels):
+            readings = chunk.loaded.readings
+            _check_asset_names(readings.asset_names, file)
+            kept = staging.add(readings, start=chunk.start)
+            empty &= np.isnan(readings.values).all(axis=0)
+            notes += chunk.loaded.notes
+            if chunk.start == 0:
+                conflicts = staging.outcome.quarantined.get(Problem.CONFLICTING_DUPLICATE, [])
+                share = sum(rows.size for rows in conflicts) / readings.num_rows
+                require_one_asset(share, contract)
+                notes += note_period(find_steps(readings, kept), contract.period_s)
+        if empty.any():
+            names = [name for name, is_empty in zip(columns, empty, strict=True) if is_empty]
+            notes += (f"sensors without any value: {list_names(names)}",)
+        assets = {added.asset for added in staging.added}
+        staging.settle(list_data_files(self._lake.uri("readings"), assets=assets))
+        return self._commit(
+            file, part, delivery, staging, commit_id=commit_id, notes=tuple(dict.fromkeys(notes))
+        )
+
+    def _match(self, part: RawPart) -> tuple[Contract, tuple[str, ...]]:
+        """Check the columns of a file against the contract of the lake."""
+        if self._contract is None:
+            self._contract = check_parts([part], config=self._config).contract
+            self._lake.write_contract(self._contract)
+        if self._contract.asset is None:
+            require_asset(part.schema.names, self._config.asset, purpose="ingest")
+        columns = merge_columns([part])
+        contract = match_contract(columns, self._contract, self._config.asset, purpose="ingest")
+        return contract, (
+            *note_unknown_columns(columns, contract),
+            *note_unknown_names(self._config, part.schema.names, contract),
+        )
+
+    def _commit(
+        self,
+        file: RawFile,
+        part: RawPart,
+        delivery: Delivery,
+        staging: Staging,
+        *,
+        commit_id: str,
+        notes: tuple[str, ...],
+    ) -> _FileResult:
+        outcome, lake, batch = staging.outcome, self._lake, delivery.batch
+        num_entries = lake.append_quarantine(
+            _describe_quarantined(file, part, outcome, columns=lake.reading_columns()),
+            commit_id=f"quarantine:{batch}",
+        )
+        withdrawn = pa.concat_tables(outcome.withdrawn) if outcome.withdrawn else None
+        if withdrawn is not None:
+            lake.append_superseded(withdrawn, batch=batch, commit_id=f"superseded:{batch}")
+        result = _FileResult(
+            is_new=True,
+            num_rows=outcome.num_rows,
+            num_kept=outcome.num_kept,
+            num_quarantined=outcome.num_quarantined,
+            num_duplicates=outcome.num_rows - outcome.num_kept - outcome.num_quarantined,
+            num_entries=num_entries,
+            num_withdrawn=withdrawn.num_rows if withdrawn is not None else 0,
+            notes=notes,
+        )
+        if staging.added or staging.removed:
+            commit_files(
+                lake.uri("readings"),
+                schema=readings_schema(lake.reading_columns()),
+                added=staging.added,
+                removed=staging.removed,
+                commit_id=commit_id,
+                note=json.dumps({**vars(result), "notes": ()}),
+            )
+        return result
+
     def _record(self, file: RawFile, content_hash: str, result: _FileResult) -> None:
-        row = _ledger_row(file, content_hash, status=STATUS_DONE, result=result)
-        self._lake.append_ledger([row], commit_id=f"ledger:{content_hash}")
+        row = self.ledger.make_row(file, content_hash, status=STATUS_DONE) | _count(result)
+        self._lake.append_ledger([row], commit_id=f"ledger:{row['batch']}")
+        self.ledger.add(row)
         logger.info("took in %s: %d of %d rows", file.name, result.num_kept, result.num_rows)
 
     def _record_failure(self, file: RawFile, content_hash: str, error: Exception) -> None:
         is_broken = isinstance(error, ContractError)
-        row = {
+        entry = {
             "source": file.name,
             "row": WHOLE_FILE,
             "reason": BROKEN_CONTRACT if is_broken else UNREADABLE_FILE,
@@ -246,11 +335,11 @@ class _Intake:
             "first_seen": file.modified_us,
             "content": "",
         }
-        result = _FileResult(failure=str(error))
-        entry = _ledger_row(file, content_hash, status=STATUS_FAILED, result=result)
+        row = self.ledger.make_row(file, content_hash, status=STATUS_FAILED)
+        row |= _count(_FileResult(failure=str(error), num_entries=1))
         commit = f"failed:{content_hash}:{hashlib.sha256(str(error).encode()).hexdigest()}"
-        self._lake.append_quarantine([row], commit_id=commit)
-        self._lake.append_ledger([entry], commit_id=commit)
+        self._lake.append_quarantine([entry], commit_id=commit)
+        self._lake.append_ledger([row], commit_id=commit)
         logger.warning("left out %s: %s", file.name, error)
 
 
@@ -265,12 +354,6 @@ def hash_file(file: RawFile) -> str:
         while chunk := stream.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _known_hashes(lake: Lake) -> set[str]:
-    ledger = lake.read_ledger()
-    done = ledger.filter(pc.equal(ledger["status"], STATUS_DONE))
-    return set(done["content_hash"].to_pylist())
 
 
 def _check_settings(contract: Contract, config: ReadingsConfig) -> None:
@@ -307,20 +390,26 @@ def _check_asset_names(names: Sequence[str], file: RawFile) -> None:
             )
 
 
-def _ledger_row(
-    file: RawFile, content_hash: str, *, status: str, result: _FileResult
-) -> dict[str, str | int]:
-    return {
-        "source": file.name,
-        "content_hash": content_hash,
-        "batch": content_hash[:BATCH_LETTERS],
-        "status": status,
-        "reason": result.failure,
-        "num_rows": result.num_rows,
-        "num_kept": result.num_kept,
-        "num_quarantined": result.num_quarantined,
-        "num_duplicates": result.num_duplicates,
-    }
+def _describe_quarantined(
+    file: RawFile, part: RawPart, outcome: Outcome, *, columns: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    """Describe what goes to quarantine: rows as they came, then values that gave way."""
+    rows = {problem: np.concatenate(found) for problem, found in outcome.quarantined.items()}
+    if outcome.kept_losers:
+        conflicts = [*outcome.kept_losers]
+        if Problem.CONFLICTING_DUPLICATE in rows:
+            conflicts.append(rows[Problem.CONFLICTING_DUPLICATE])
+        rows[Problem.CONFLICTING_DUPLICATE] = np.concatenate(conflicts)
+    yield from quarantine_rows(part, rows, source=file.name, first_seen_us=file.modified_us)
+    for lost in outcome.lost:
+        yield from quarantine_values(lost, columns=columns, first_seen_us=file.modified_us)
+
+
+def _count(result: _FileResult) -> dict[str, Any]:
+    """Return what the ledger says of a result."""
+    names = ("num_rows", "num_kept", "num_quarantined", "num_duplicates", "num_entries")
+    counts = {name: getattr(result, name) for name in (*names, "num_withdrawn")}
+    return {**counts, "reason": result.failure}
 
 
 def _join_notes(files: Sequence[RawFile], results: Sequence[_FileResult]) -> tuple[str, ...]:

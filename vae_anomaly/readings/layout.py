@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vae_anomaly.domain import DEFAULT_ASSET, NO_TIME, AlertEvent, Readings
+from vae_anomaly.domain import DEFAULT_ASSET, NO_TIME, AlertEvent, IntArray, Readings
 from vae_anomaly.errors import TableError
 
 TIME = pa.timestamp("us", "UTC")
 PARTITIONS = ("asset", "date")
-RESERVED = ("asset", "timestamp", "date", "_source", "_batch")
+RESERVED = ("asset", "timestamp", "date", "_source", "_batch", "_row")
 """Our own columns of `readings`; a sensor of such a name is stored under another."""
 
 QUARANTINE = pa.schema(
@@ -37,6 +37,11 @@ LEDGER = pa.schema(
         ("num_kept", pa.int64()),
         ("num_quarantined", pa.int64()),
         ("num_duplicates", pa.int64()),
+        ("num_entries", pa.int64()),
+        ("num_withdrawn", pa.int64()),
+        ("size", pa.int64()),
+        ("modified", TIME),
+        ("delivery", pa.int64()),
     ]
 )
 SCORES = pa.schema(
@@ -98,22 +103,46 @@ def name_columns(sensors: Sequence[str]) -> dict[str, str]:
     return columns
 
 
+def readings_schema(columns: Mapping[str, str]) -> pa.Schema:
+    """Return the schema of `readings` for sensors with these columns."""
+    return pa.schema(
+        [
+            ("asset", pa.string()),
+            ("timestamp", TIME),
+            ("date", pa.date32()),
+            *((column, pa.float64()) for column in columns.values()),
+            ("_source", pa.string()),
+            ("_batch", pa.string()),
+            ("_row", pa.int64()),
+        ]
+    )
+
+
 def readings_to_table(
-    readings: Readings, *, columns: Mapping[str, str], source: str, batch: str
+    readings: Readings, rows: IntArray, *, columns: Mapping[str, str], source: str, batch: str
 ) -> pa.Table:
-    """Lay out usable readings as rows of `readings`, sorted by asset and time."""
-    order = np.lexsort((readings.timestamps, readings.asset_codes))
-    times = pa.array(readings.timestamps[order], TIME)
+    """Lay out readings as rows of `readings`.
+
+    Args:
+        readings: Usable readings in the order wanted.
+        rows: Row of the file that each is. Shape `(rows,)`.
+        columns: Column of each sensor.
+        source: File they come from.
+        batch: Name of the delivery.
+    """
+    num_rows = readings.num_rows
+    times = pa.array(readings.timestamps, TIME)
     names = pa.array(readings.asset_names, pa.string())
     content = {
-        "asset": names.take(pa.array(readings.asset_codes[order])),
+        "asset": names.take(pa.array(readings.asset_codes)),
         "timestamp": times,
         "date": times.cast(pa.date32()),
     }
     for k, sensor in enumerate(readings.sensors):
-        content[columns[sensor]] = pa.array(readings.values[order, k], from_pandas=True)
-    content["_source"] = pa.repeat(source, order.size)
-    content["_batch"] = pa.repeat(batch, order.size)
+        content[columns[sensor]] = pa.array(readings.values[:, k], from_pandas=True)
+    content["_source"] = pa.repeat(source, num_rows)
+    content["_batch"] = pa.repeat(batch, num_rows)
+    content["_row"] = pa.array(rows)
     return pa.table(content)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vae_anomaly.domain import IntArray, Problem, TextArray
+from vae_anomaly.domain import IntArray, Problem
 from vae_anomaly.readings.source import RawPart
 
 WHOLE_FILE = -1
@@ -24,43 +24,71 @@ RULES = {
     Problem.NO_TIMESTAMP: "a row needs a time",
     Problem.IMPLAUSIBLE_TIME: "a time lies in [1980-01-06, 2100-01-01)",
     Problem.NO_ASSET: "a row needs an asset, where there is an asset column",
-    Problem.CONFLICTING_DUPLICATE: "another row of the same asset and time is kept",
+    Problem.CONFLICTING_DUPLICATE: "of several values of a sensor at one time the smallest stays",
 }
 """What a quarantined row breaks, in words."""
 
 
 def quarantine_rows(
-    part: RawPart, problems: TextArray, *, source: str, first_seen_us: int | None
-) -> list[dict[str, Any]]:
+    part: RawPart,
+    rows: Mapping[Problem, IntArray],
+    *,
+    source: str,
+    first_seen_us: int | None,
+) -> Iterator[dict[str, Any]]:
     """Describe the rows of a file that go to quarantine.
 
     Args:
-        part: The file, which is read again, all columns of it.
-        problems: A `Problem` value per row. Shape `(rows,)`.
+        part: The file, which is read again, all columns of it, where there are such rows.
+        rows: Rows of the file by their problem.
         source: Name of the file in the tables.
         first_seen_us: When the file appeared, microseconds since 1970.
 
-    Returns:
+    Yields:
         Rows of the schema `layout.QUARANTINE`, in the order of the file.
     """
-    rows = find_quarantined(problems)
-    return [
-        {
+    problems = [problem for problem, found in rows.items() for _ in range(found.size)]
+    every = np.concatenate([np.zeros(0, dtype=np.int64), *rows.values()])
+    order = np.argsort(every, kind="stable")
+    contents = _read_rows(part, every[order])
+    for position, content in zip(order.tolist(), contents, strict=True):
+        problem = problems[position]
+        yield {
             "source": source,
-            "row": int(row),
-            "reason": str(problems[row]),
-            "rule": RULES[Problem(problems[row])],
+            "row": int(every[position]),
+            "reason": problem.value,
+            "rule": RULES[problem],
             "first_seen": first_seen_us,
             "content": content,
         }
-        for row, content in zip(rows, _read_rows(part, rows), strict=True)
-    ]
 
 
-def find_quarantined(problems: TextArray) -> IntArray:
-    """Return the rows that are neither usable nor duplicates."""
-    is_bad = (problems != Problem.NONE.value) & (problems != Problem.DUPLICATE.value)
-    return np.flatnonzero(is_bad).astype(np.int64)
+def quarantine_values(
+    lost: pa.Table, *, columns: Mapping[str, str], first_seen_us: int | None
+) -> Iterator[dict[str, Any]]:
+    """Describe values of `readings` that gave way to those of a later file.
+
+    Args:
+        lost: Rows of `readings` with the lost values alone.
+        columns: Column of each sensor.
+        first_seen_us: When the later file appeared, microseconds since 1970.
+
+    Yields:
+        Rows of the schema `layout.QUARANTINE`.
+    """
+    for row in lost.to_pylist():
+        values = {
+            sensor: row[column] for sensor, column in columns.items() if row[column] is not None
+        }
+        key = {"asset": row["asset"], "timestamp": row["timestamp"].isoformat()}
+        yield {
+            "source": row["_source"],
+            "row": row["_row"],
+            "reason": Problem.CONFLICTING_DUPLICATE.value,
+            "rule": RULES[Problem.CONFLICTING_DUPLICATE],
+            "first_seen": first_seen_us,
+            "content": write_row(key | values),
+        }
 
 
 def write_row(row: dict[str, Any]) -> str:

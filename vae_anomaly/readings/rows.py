@@ -49,34 +49,29 @@ class StepFigures:
     irregular_share: float
 
 
-def find_problems(readings: Readings) -> Texts:
-    """Say of each row why it cannot be used.
-
-    Of rows with the same asset and time one is kept: the one with the fewest missing values,
-    then with the smallest values, sensor by sensor. The order of arrival plays no part.
+def find_problems(readings: Readings) -> CodeArray:
+    """Say of each row why it cannot be used by itself; what repeats is `merge_rows`' business.
 
     Args:
         readings: Rows in any order.
 
     Returns:
-        A `Problem` per row, the empty text where the row is usable.
+        Position in `PROBLEMS` of each row's problem. Shape `(rows,)`.
     """
     codes = np.zeros(readings.num_rows, dtype=np.int8)
     times = readings.timestamps
-    codes[readings.asset_codes < 0] = _code(Problem.NO_ASSET)
-    codes[(times < EARLIEST_US) | (times >= LATEST_US)] = _code(Problem.IMPLAUSIBLE_TIME)
-    codes[times == NO_TIME] = _code(Problem.NO_TIMESTAMP)
-    rows = sort_rows(readings, np.flatnonzero(codes == _code(Problem.NONE)))
-    repeats = _repeats_key(readings, rows)
-    if repeats.any():
-        _mark_duplicates(readings, rows, repeats, codes)
-    return Texts(codes, PROBLEMS)
+    codes[readings.asset_codes < 0] = problem_code(Problem.NO_ASSET)
+    codes[(times < EARLIEST_US) | (times >= LATEST_US)] = problem_code(Problem.IMPLAUSIBLE_TIME)
+    codes[times == NO_TIME] = problem_code(Problem.NO_TIMESTAMP)
+    return codes
 
 
 def has_key(problems: Texts) -> BoolArray:
     """Whether each row has an asset and a plausible time, be it a duplicate or not."""
     lacks_key = (Problem.NO_TIMESTAMP, Problem.IMPLAUSIBLE_TIME, Problem.NO_ASSET)
-    keyed: BoolArray = np.isin(problems.codes, [_code(one) for one in lacks_key], invert=True)
+    keyed: BoolArray = np.isin(
+        problems.codes, [problem_code(one) for one in lacks_key], invert=True
+    )
     return keyed
 
 
@@ -160,37 +155,6 @@ def equal_rows(left: FloatArray, right: FloatArray) -> BoolArray:
     return equal
 
 
-def _code(problem: Problem) -> int:
+def problem_code(problem: Problem) -> int:
+    """Return the position of a problem in `PROBLEMS`."""
     return PROBLEMS.index(problem.value)
-
-
-def _repeats_key(readings: Readings, rows: IntArray) -> BoolArray:
-    """Whether each row has the asset and time of the row before it. Shape `(rows,)`."""
-    repeats = np.zeros(rows.size, dtype=np.bool_)
-    times, codes = readings.timestamps[rows], readings.asset_codes[rows]
-    repeats[1:] = (np.diff(times) == 0) & (np.diff(codes) == 0)
-    return repeats
-
-
-def _mark_duplicates(
-    readings: Readings, rows: IntArray, repeats: BoolArray, codes: CodeArray
-) -> None:
-    is_shared = repeats.copy()
-    is_shared[:-1] |= repeats[1:]
-    group: IntArray = np.cumsum(~repeats).astype(np.int64)[is_shared]
-    rows = rows[is_shared]
-    values = readings.values[rows]
-    best = _best_first(values, group)
-    rows, group, values = rows[best], group[best], values[best]
-    is_kept = np.diff(group, prepend=0) != 0
-    kept = np.maximum.accumulate(np.where(is_kept, np.arange(rows.size), 0))
-    is_equal = equal_rows(values, values[kept])
-    codes[rows[~is_kept & is_equal]] = _code(Problem.DUPLICATE)
-    codes[rows[~is_kept & ~is_equal]] = _code(Problem.CONFLICTING_DUPLICATE)
-
-
-def _best_first(values: FloatArray, group: IntArray) -> IntArray:
-    """Order rows by group, then fewest missing values, then the values themselves."""
-    num_missing = np.isnan(values).sum(axis=1)
-    order: IntArray = np.lexsort((*values.T[::-1], num_missing, group))
-    return order

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, final
 
@@ -12,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pa_fs
 
-from vae_anomaly.domain import AlertEvent, Contract, Readings
+from vae_anomaly.domain import AlertEvent, Contract
 from vae_anomaly.errors import TableError
 from vae_anomaly.readings import delta
 from vae_anomaly.readings.contract import contract_from_dict, contract_to_dict
+from vae_anomaly.readings.data_files import DataFolder
 from vae_anomaly.readings.layout import (
     ALERTS,
     LEDGER,
@@ -24,13 +27,15 @@ from vae_anomaly.readings.layout import (
     SCORES,
     alerts_to_table,
     name_columns,
-    readings_to_table,
     rename_fields,
     scores_to_table,
 )
 from vae_anomaly.readings.selection import Selection
 
 CONTRACT_FILE = "contract.json"
+
+ENTRIES_AT_ONCE = 10_000
+"""Rows of `quarantine` that are held in memory at once."""
 
 SCORE_KEYS = ("asset", "date", "timestamp", "model_name", "model_version")
 
@@ -98,30 +103,43 @@ class Lake:
                 stream.write(content.encode())
             filesystem.move(path + ".tmp", path)
 
-    def append_readings(
-        self, readings: Readings, *, source: str, batch: str, commit_id: str
-    ) -> bool:
-        """Append usable readings.
+    def readings_folder(self) -> DataFolder:
+        """Return the folder of the data files of `readings`."""
+        uri = self.uri("readings")
+        if "://" not in uri:
+            return DataFolder(uri, pa_fs.LocalFileSystem(), uri)
+        with delta.explain_table_errors("open", uri):
+            filesystem, path = pa_fs.FileSystem.from_uri(uri)
+        return DataFolder(uri, filesystem, path)
 
-        Args:
-            readings: Rows with asset and time, each key new to the table.
-            source: File they come from.
-            batch: Name of the delivery.
-            commit_id: Name of the commit.
+    def reading_columns(self) -> dict[str, str]:
+        """Return the column of `readings` of each sensor."""
+        return name_columns(self._require_contract("read").sensor_names)
+
+    def append_superseded(self, rows: pa.Table, *, batch: str, commit_id: str) -> bool:
+        """Keep rows of `readings` that a correction is about to remove."""
+        table = rows.append_column("_superseded_by", pa.repeat(batch, rows.num_rows))
+        return delta.append_once(self.uri("superseded"), table, commit_id=commit_id)
+
+    def append_quarantine(self, rows: Iterable[Mapping[str, Any]], *, commit_id: str) -> int:
+        """Append rows of the schema `layout.QUARANTINE`, in one commit, as they are given.
 
         Returns:
-            Whether anything was written.
+            How many rows were given.
         """
-        columns = name_columns(self._require_contract("write").sensor_names)
-        table = readings_to_table(readings, columns=columns, source=source, batch=batch)
-        return delta.append_once(
-            self.uri("readings"), table, commit_id=commit_id, partition_by=PARTITIONS
+        count = _Counter()
+        given = iter(rows)
+        first = list(islice(given, ENTRIES_AT_ONCE))
+        if not first:
+            return 0
+        batches = (
+            pa.RecordBatch.from_pylist(part, schema=QUARANTINE)
+            for part in count.of(chain([first], _in_pieces(given)))
         )
-
-    def append_quarantine(self, rows: Sequence[Mapping[str, Any]], *, commit_id: str) -> bool:
-        """Append rows of the schema `layout.QUARANTINE`; return whether anything was written."""
-        table = pa.Table.from_pylist(list(rows), schema=QUARANTINE)
-        return delta.append_once(self.uri("quarantine"), table, commit_id=commit_id)
+        reader = pa.RecordBatchReader.from_batches(QUARANTINE, batches)
+        if not delta.append_once(self.uri("quarantine"), reader, commit_id=commit_id):
+            collections.deque(batches, maxlen=0)
+        return count.rows
 
     def append_ledger(self, rows: Sequence[Mapping[str, Any]], *, commit_id: str) -> bool:
         """Append rows of the schema `layout.LEDGER`; return whether anything was written."""
@@ -324,6 +342,22 @@ class Lake:
         with delta.explain_table_errors("open", address):
             filesystem, path = pa_fs.FileSystem.from_uri(address)
         return filesystem, path
+
+
+class _Counter:
+    """Counts rows that pass by."""
+
+    rows = 0
+
+    def of(self, parts: Iterable[list[Mapping[str, Any]]]) -> Iterator[list[Mapping[str, Any]]]:
+        for part in parts:
+            self.rows += len(part)
+            yield part
+
+
+def _in_pieces(rows: Iterator[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    while piece := list(islice(rows, ENTRIES_AT_ONCE)):
+        yield piece
 
 
 def _check_root(root: str | Path) -> str:

@@ -78,7 +78,7 @@ def test_each_row_problem_is_named() -> None:
     source = table(
         [None, -START, 2_400_000_000, 0, 1, 1, 1, 2, 3],
         asset=["a", "a", "a", None, "a", "a", "a", "a", "a"],
-        flow=[1.0, 1.0, 1.0, 1.0, 5.0, None, 5.0, 1.0, 1.0],
+        flow=[1.0, 1.0, 1.0, 1.0, 5.0, 6.0, 5.0, 1.0, 1.0],
     )
     checked = check(source)
     assert checked.problems.tolist() == [

@@ -1,0 +1,217 @@
+"""Unit tests of deliveries on their way into the lake: merged, corrected, done once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vae_anomaly.config import ReadingsConfig
+from vae_anomaly.errors import TableError
+from vae_anomaly.readings import chunks, delta, intake
+from vae_anomaly.readings import ingest as ingest_module
+from vae_anomaly.readings.ingest import IngestResult, ingest
+from vae_anomaly.readings.tables import Lake
+
+START = 1_714_564_800
+CONFIG = ReadingsConfig(period_s=1.0)
+NUM_ORDERS = 20
+
+
+def write(path: Path, seconds: list[int], **values: object) -> Path:
+    times = pa.array([START + s for s in seconds], pa.timestamp("s", "UTC"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"timestamp": times, **values}), path)
+    return path
+
+
+def take_in(raw: Path, lake: Lake) -> IngestResult:
+    result = ingest(raw, lake, config=CONFIG)
+    check_books(lake)
+    return result
+
+
+def check_books(lake: Lake) -> None:
+    """Check that the ledger and the tables say the same."""
+    done = [row for row in lake.read_ledger().to_pylist() if row["status"] == "done"]
+    for row in done:
+        assert row["num_rows"] == (
+            row["num_kept"] + row["num_quarantined"] + row["num_duplicates"]
+        )
+    counts = lake.counts()
+    assert counts.readings == sum(row["num_kept"] - row["num_withdrawn"] for row in done)
+    assert counts.quarantine == sum(row["num_entries"] for row in lake.read_ledger().to_pylist())
+
+
+def flows(lake: Lake) -> dict[int, float | None]:
+    table = lake.read_readings(columns=["flow"])
+    seconds = table["timestamp"].cast(pa.int64()).to_numpy() // 1_000_000 - START
+    return dict(zip(seconds.tolist(), table["flow"].to_pylist(), strict=True))
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    return tmp_path / "raw"
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path / "lake")
+
+
+def make_dirty_rows(rng: np.random.Generator, num_rows: int) -> pa.Table:
+    """Make rows of three assets over four days with gaps, duplicates and contradictions."""
+    seconds = rng.integers(0, 4 * 86_400, num_rows) // 600 * 600
+    values = {name: rng.integers(0, 3, num_rows).astype(float) for name in ("flow", "level")}
+    for column in values.values():
+        column[rng.random(num_rows) < 0.3] = np.nan
+    return pa.table(
+        {
+            "timestamp": pa.array(START + seconds, pa.timestamp("s", "UTC")),
+            "asset": pa.array(rng.choice(["a", "b", "c/d é"], num_rows)),
+            **{name: pa.array(column, from_pandas=True) for name, column in values.items()},
+        }
+    )
+
+
+def test_twenty_orders_and_splits_of_arrival_give_the_same_readings(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = make_dirty_rows(rng, 3_000)
+    wholes = []
+    for number in range(NUM_ORDERS):
+        raw, lake = tmp_path / f"raw-{number}", Lake(tmp_path / f"lake-{number}")
+        shuffled = rows.take(rng.permutation(rows.num_rows))
+        num_parts = int(rng.integers(1, 7))
+        cuts = np.sort(rng.integers(0, rows.num_rows, num_parts - 1)).tolist()
+        raw.mkdir()
+        for part, (begin, end) in enumerate(zip([0, *cuts], [*cuts, rows.num_rows], strict=True)):
+            pq.write_table(shuffled.slice(begin, end - begin), raw / f"{part}.parquet")
+            if rng.random() < 0.5:  # some deliveries come one by one, others together
+                take_in(raw, lake)
+        take_in(raw, lake)
+        conflicts = {row["reason"] for row in lake.read_quarantine().to_pylist()}
+        assert conflicts == {"conflicting_duplicate"}
+        assert sum(lake.read_ledger()["num_rows"].to_pylist()) == rows.num_rows
+        wholes.append(lake.read_readings())
+    assert all(table.equals(wholes[0]) for table in wholes[1:])
+    keys = wholes[0].select(["asset", "timestamp"])
+    assert keys.group_by(["asset", "timestamp"]).aggregate([]).num_rows == keys.num_rows
+
+
+@pytest.mark.parametrize("merge_rows", [intake.MERGE_ROWS, 50])
+def test_a_file_is_the_same_in_chunks_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge_rows: int
+) -> None:
+    rows = make_dirty_rows(np.random.default_rng(1), 2_000)
+    (tmp_path / "raw").mkdir()
+    pq.write_table(rows, tmp_path / "raw" / "a.parquet", row_group_size=150)
+    whole, cut = Lake(tmp_path / "whole"), Lake(tmp_path / "cut")
+    first = take_in(tmp_path / "raw", whole)
+    monkeypatch.setattr("vae_anomaly.readings.source.BATCH_ROWS", 100)
+    monkeypatch.setattr(chunks, "CHUNK_CELLS", 1)
+    monkeypatch.setattr(chunks, "MIN_CHUNK_ROWS", 300)
+    monkeypatch.setattr(intake, "MERGE_ROWS", merge_rows)
+    second = take_in(tmp_path / "raw", cut)
+    assert cut.read_readings().equals(whole.read_readings())
+    assert (first.num_rows, first.num_kept) == (second.num_rows, second.num_kept)
+
+
+def test_sensors_in_files_of_their_own_end_in_the_same_rows(raw: Path, lake: Lake) -> None:
+    nothing = pa.nulls(3, pa.float64())
+    write(raw / "a.parquet", [0, 1, 2], flow=[1.0, 2.0, 3.0], level=nothing)
+    write(raw / "b.parquet", [1, 2, 3], flow=nothing, level=[7.0, 8.0, 9.0])
+    result = take_in(raw, lake)
+    assert (result.num_kept, result.num_duplicates, result.num_quarantined) == (4, 2, 0)
+    table = lake.read_readings()
+    assert table["flow"].to_pylist() == [1.0, 2.0, 3.0, None]
+    assert table["level"].to_pylist() == [None, 7.0, 8.0, 9.0]
+
+
+def test_of_several_values_of_one_time_the_smallest_stays_and_the_others_are_kept_aside(
+    raw: Path, lake: Lake
+) -> None:
+    write(raw / "a.parquet", [0, 1], flow=[5.0, 6.0], level=[1.0, 1.0])
+    take_in(raw, lake)
+    write(raw / "b.parquet", [0, 1], flow=[4.0, 7.0], level=[1.0, 0.5])
+    take_in(raw, lake)
+    assert flows(lake) == {0: 4.0, 1: 6.0}
+    entries = lake.read_quarantine().to_pylist()
+    assert [(row["source"], row["row"], row["reason"]) for row in entries] == [
+        ("a.parquet", 0, "conflicting_duplicate"),
+        ("a.parquet", 1, "conflicting_duplicate"),
+        ("b.parquet", 1, "conflicting_duplicate"),
+    ]
+    assert '"flow": 5.0' in entries[0]["content"]
+    assert '"flow"' not in entries[1]["content"]
+
+
+def test_other_content_of_a_file_corrects_what_it_gave_before(raw: Path, lake: Lake) -> None:
+    write(raw / "a.parquet", [0, 1, 2, 3], flow=[1.0, 2.0, 3.0, 4.0])
+    write(raw / "z.parquet", [10], flow=[0.0])
+    take_in(raw, lake)
+    write(raw / "a.parquet", [0, 1, 3], flow=[1.0, 9.0, 4.0])
+    result = take_in(raw, lake)
+    assert (result.num_new_files, result.num_kept, result.num_withdrawn) == (1, 1, 2)
+    assert flows(lake) == {0: 1.0, 1: 9.0, 3: 4.0, 10: 0.0}
+    history = delta.read_table(lake.uri("superseded"))
+    assert sorted(history["flow"].to_pylist()) == [2.0, 3.0]
+    assert lake.read_quarantine().num_rows == 0
+    assert take_in(raw, lake).num_new_files == 0
+
+
+def test_a_file_that_always_holds_the_newest_rows_loses_none(raw: Path, lake: Lake) -> None:
+    for hour in range(3):
+        write(raw / "latest.parquet", [10 * hour, 10 * hour + 1], flow=[hour, hour + 0.5])
+        take_in(raw, lake)
+    assert flows(lake) == {0: 0.0, 1: 0.5, 10: 1.0, 11: 1.5, 20: 2.0, 21: 2.5}
+
+
+def test_a_correction_that_is_taken_back_is_a_correction(raw: Path, lake: Lake) -> None:
+    for value in (1.0, 2.0, 1.0):
+        write(raw / "a.parquet", [0, 1], flow=[value, 5.0])
+        take_in(raw, lake)
+        assert flows(lake) == {0: value, 1: 5.0}
+    assert len(set(lake.read_ledger()["batch"].to_pylist())) == 3
+
+
+def test_a_file_touched_but_not_changed_is_no_delivery(raw: Path, lake: Lake) -> None:
+    file = write(raw / "a.parquet", [0, 1], flow=[1.0, 2.0])
+    take_in(raw, lake)
+    file.touch()
+    assert take_in(raw, lake).num_new_files == 0
+
+
+@pytest.mark.parametrize(
+    "broken", ["append_quarantine", "append_superseded", "commit_files", "append_ledger"]
+)
+def test_a_correction_that_was_broken_off_is_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    raw, whole, disturbed = tmp_path / "raw", Lake(tmp_path / "whole"), Lake(tmp_path / "cut")
+
+    def deliver(lake: Lake) -> None:
+        write(raw / "a.parquet", [0, 1, 2], flow=[1.0, 2.0, 3.0])
+        write(raw / "b.parquet", [2, 3], flow=[2.5, 4.0])
+        take_in(raw, lake)
+        write(raw / "a.parquet", [0, 1, 1], flow=[1.0, 8.0, 9.0])
+
+    deliver(whole)
+    take_in(raw, whole)
+    deliver(disturbed)
+
+    def fail(*_: object, **__: object) -> None:
+        raise TableError("disk full")
+
+    where = ingest_module if broken == "commit_files" else Lake
+    with monkeypatch.context() as patch:
+        patch.setattr(where, broken, fail)
+        with pytest.raises(TableError, match="disk full"):
+            ingest(raw, disturbed, config=CONFIG)
+    take_in(raw, disturbed)
+    columns = ["flow", "_source", "_batch"]
+    assert disturbed.read_readings(columns=columns).equals(whole.read_readings(columns=columns))
+    drop = ["modified"]
+    assert disturbed.read_ledger().drop(drop).equals(whole.read_ledger().drop(drop))

@@ -1,0 +1,84 @@
+"""A part of the input in chunks of bounded size, each loaded as readings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from vae_anomaly.domain import Contract
+from vae_anomaly.readings.load import LoadedReadings, load_readings
+from vae_anomaly.readings.source import RawPart
+
+CHUNK_CELLS = 8_000_000
+"""Values per chunk: 64 MB of them, whatever the number of sensors."""
+
+MIN_CHUNK_ROWS = 4_096
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some neighbouring rows of a part.
+
+    Attributes:
+        start: Row of the part that is the first of the chunk.
+        loaded: The rows, cleaned.
+    """
+
+    start: int
+    loaded: LoadedReadings
+
+
+def read_chunks(
+    part: RawPart, contract: Contract, *, sentinels: Sequence[float] = ()
+) -> Iterator[Chunk]:
+    """Read a part chunk by chunk, so that memory does not grow with its rows.
+
+    Args:
+        part: The part.
+        contract: Which columns to read.
+        sentinels: Values that mean "missing".
+
+    Raises:
+        ReadingsError: As `load_readings` raises it.
+    """
+    names = (contract.timestamp, contract.asset, *contract.sensor_names)
+    columns = [name for name in names if name is not None and name in part.schema.names]
+    start = 0
+    for batches in _gather(part, columns, num_sensors=len(contract.sensors)):
+        piece = _as_part(part, batches)
+        yield Chunk(start, load_readings([piece], contract, sentinels=sentinels))
+        start += piece.num_rows
+    if start != part.num_rows:
+        # the loader of a whole part says what a part that breaks its word is like
+        load_readings([replace(part, batches=lambda _: iter(()))], contract)
+
+
+def read_head(part: RawPart) -> RawPart:
+    """Return the first chunk of a part as a part: what a contract is inferred from."""
+    names = part.schema.names
+    batches = next(_gather(part, names, num_sensors=len(names)), [])
+    return _as_part(part, batches)
+
+
+def _gather(
+    part: RawPart, columns: Sequence[str], *, num_sensors: int
+) -> Iterator[list[pa.RecordBatch]]:
+    limit = max(CHUNK_CELLS // max(num_sensors, 1), MIN_CHUNK_ROWS)
+    batches: list[pa.RecordBatch] = []
+    for batch in part.batches(columns):
+        batches.append(batch)
+        if sum(item.num_rows for item in batches) >= limit:
+            yield batches
+            batches = []
+    if batches:
+        yield batches
+
+
+def _as_part(part: RawPart, batches: Sequence[pa.RecordBatch]) -> RawPart:
+    def read(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield batch.select(list(columns))
+
+    return replace(part, num_rows=sum(batch.num_rows for batch in batches), batches=read)

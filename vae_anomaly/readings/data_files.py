@@ -1,0 +1,286 @@
+"""Parquet files of a Delta table that we write ourselves, and the one commit that adds them.
+
+Written so, rows stream into the table as they are read, a whole delivery appears at once or not
+at all, and rows that change are replaced in the same commit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.fs as pa_fs
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.schema import Schema
+from deltalake.transaction import AddAction, RemoveAction
+
+from vae_anomaly.readings.delta import TRANSACTION_VERSION, explain_table_errors
+from vae_anomaly.readings.layout import PARTITIONS, TIME
+
+ROW_GROUP_ROWS = 131_072
+"""Rows per row group: small enough that a reader of a few minutes leaves the others out."""
+
+COMPRESSION = "zstd"
+PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""Asset names that folders are named after as they are; the log knows the true ones."""
+
+MICROSECONDS_PER_DAY = 86_400_000_000
+
+MAX_STAT = 32
+"""Texts this long may be cut in statistics."""
+
+LAST_TEXT = chr(0x10FFFF)
+"""No text sorts behind it."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One Parquet file of `readings`, in the table or about to be.
+
+    Attributes:
+        path: Path below the table.
+        asset: Asset of its rows.
+        date: Day of its rows, UTC.
+        num_rows: Number of rows.
+        first_us: Earliest time, microseconds since 1970.
+        last_us: Latest time.
+        sources: Smallest and largest name of a source of its rows.
+        size: Bytes.
+    """
+
+    path: str
+    asset: str
+    date: str
+    num_rows: int
+    first_us: int
+    last_us: int
+    sources: tuple[str, str]
+    size: int
+
+    def touches(self, first_us: int, last_us: int) -> bool:
+        """Whether its times and those of `[first_us, last_us]` overlap."""
+        return self.first_us <= last_us and first_us <= self.last_us
+
+    def may_hold(self, source: str) -> bool:
+        """Whether a row may come from this source."""
+        return self.sources[0] <= source <= self.sources[1]
+
+
+class DataFolder:
+    """The folder of a Delta table, for reading and writing its data files.
+
+    Args:
+        uri: Where the table lies.
+        filesystem: Filesystem of it.
+        root: What the filesystem calls it.
+    """
+
+    def __init__(self, uri: str, filesystem: pa_fs.FileSystem, root: str) -> None:
+        self.uri = uri
+        self._filesystem = filesystem
+        self._root = root
+        self._made: set[str] = set()
+
+    def write(self, rows: pa.Table, *, name: str) -> DataFile:
+        """Write rows of one asset and day, sorted by time, as a file that no table knows yet.
+
+        The same name and rows give the same file: what was broken off is written over.
+
+        Args:
+            rows: All columns of `readings`.
+            name: Name of the file, unique in the table.
+
+        Returns:
+            The file.
+        """
+        asset, day = rows["asset"][0].as_py(), rows["date"][0].as_py().isoformat()
+        folder = f"asset={_name_folder(asset)}/date={day}"
+        path = f"{folder}/{name}.parquet"
+        columns = rows.drop_columns(list(PARTITIONS))
+        texts = [item.name for item in columns.schema if pa.types.is_string(item.type)]
+        with explain_table_errors("write", self.uri):
+            if folder not in self._made and isinstance(self._filesystem, pa_fs.LocalFileSystem):
+                self._filesystem.create_dir(f"{self._root}/{folder}", recursive=True)
+                self._made.add(folder)
+            with self._filesystem.open_output_stream(f"{self._root}/{path}") as stream:
+                pq.write_table(
+                    columns,
+                    stream,
+                    compression=COMPRESSION,
+                    row_group_size=ROW_GROUP_ROWS,
+                    use_dictionary=texts,
+                )
+                size = stream.tell()
+        times = columns["timestamp"].cast(pa.int64())
+        sources = pc.min_max(columns["_source"]).as_py()
+        return DataFile(
+            path=path,
+            asset=asset,
+            date=day,
+            num_rows=rows.num_rows,
+            first_us=times[0].as_py(),
+            last_us=times[-1].as_py(),
+            sources=(sources["min"], sources["max"]),
+            size=size,
+        )
+
+    def read(self, file: DataFile, *, first_us: int, last_us: int) -> pa.Table:
+        """Read the rows of a file with times in `[first_us, last_us]`, all columns of it."""
+        times = ds.field("timestamp")
+        wanted = (times >= pa.scalar(first_us, TIME)) & (times <= pa.scalar(last_us, TIME))
+        with explain_table_errors("read", self.uri):
+            dataset = ds.dataset(
+                f"{self._root}/{file.path}", format="parquet", filesystem=self._filesystem
+            )
+            table = dataset.to_table(filter=wanted)
+        day = pa.scalar(date.fromisoformat(file.date), pa.date32())
+        table = table.add_column(0, "asset", pa.repeat(file.asset, table.num_rows))
+        return table.add_column(2, "date", pa.repeat(day, table.num_rows))
+
+
+def list_data_files(uri: str, *, assets: Collection[str] | None = None) -> list[DataFile]:
+    """List the data files of `readings` with what their statistics say.
+
+    Args:
+        uri: The table; without it there are no files.
+        assets: Assets wanted, None for all.
+    """
+    with explain_table_errors("read", uri):
+        if not DeltaTable.is_deltatable(uri):
+            return []
+        actions = pa.table(DeltaTable(uri).get_add_actions(flatten=True))
+    files = (_as_data_file(row) for row in actions.to_pylist())
+    return [file for file in files if assets is None or file.asset in assets]
+
+
+def commit_files(
+    uri: str,
+    *,
+    schema: pa.Schema,
+    added: Sequence[DataFile],
+    removed: Sequence[DataFile],
+    commit_id: str,
+    note: str = "",
+) -> None:
+    """Add and remove data files in one atomic commit of this name.
+
+    Args:
+        uri: The table; it is made where it is missing.
+        schema: Schema of the table.
+        added: Files that were written.
+        removed: Files of the table that are in it no longer.
+        commit_id: Name of the commit.
+        note: What `find_note` shall find again.
+
+    Raises:
+        TableError: The table cannot be written, or another writer came first.
+    """
+    now = int(time.time() * 1000)
+    actions: list[AddAction | RemoveAction] = [_make_add(file, now) for file in added]
+    actions += [_make_remove(file, now) for file in removed]
+    properties = CommitProperties(
+        app_transactions=[Transaction(commit_id, TRANSACTION_VERSION)],
+        custom_metadata={commit_id: note} if note else None,
+    )
+    delta_schema = Schema.from_arrow(schema)
+    with explain_table_errors("write", uri):
+        if not DeltaTable.is_deltatable(uri):
+            DeltaTable.create(uri, delta_schema, partition_by=list(PARTITIONS))
+        DeltaTable(uri).create_write_transaction(
+            actions,
+            mode="append",
+            schema=delta_schema,
+            partition_by=list(PARTITIONS),
+            commit_properties=properties,
+        )
+
+
+def find_note(uri: str, commit_id: str) -> str | None:
+    """Return the note of a commit that was made, None where there was no such commit."""
+    with explain_table_errors("read", uri):
+        if not DeltaTable.is_deltatable(uri):
+            return None
+        table = DeltaTable(uri)
+        if table.transaction_version(commit_id) is None:
+            return None
+        entries = (str(entry.get(commit_id, "")) for entry in table.history())
+        return next((note for note in entries if note), "")
+
+
+def _name_folder(asset: str) -> str:
+    if PLAIN_NAME.fullmatch(asset) and not asset.startswith("."):
+        return asset
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", asset)[:32]
+    return f"{plain}~{hashlib.sha256(asset.encode()).hexdigest()[:16]}"
+
+
+def _make_add(file: DataFile, now_ms: int) -> AddAction:
+    stats = {
+        "numRecords": file.num_rows,
+        "minValues": {"timestamp": _write_time(file.first_us), "_source": file.sources[0]},
+        "maxValues": {"timestamp": _write_time(file.last_us), "_source": file.sources[1]},
+        "nullCount": {"timestamp": 0, "_source": 0},
+    }
+    return AddAction(
+        path=file.path,
+        size=file.size,
+        partition_values={"asset": file.asset, "date": file.date},
+        modification_time=now_ms,
+        data_change=True,
+        stats=json.dumps(stats, ensure_ascii=False),
+    )
+
+
+def _make_remove(file: DataFile, now_ms: int) -> RemoveAction:
+    return RemoveAction(
+        path=file.path,
+        data_change=True,
+        deletion_timestamp=now_ms,
+        partition_values={"asset": file.asset, "date": file.date},
+        size=file.size,
+    )
+
+
+def _write_time(microseconds: int) -> str:
+    return (EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec="microseconds")
+
+
+def _as_data_file(row: Mapping[str, Any]) -> DataFile:
+    """Read an add action; statistics that are not there make the file touch everything.
+
+    delta-rs cuts the times in the statistics that it writes itself, when it compacts, to
+    milliseconds; so the latest time is taken for the end of its millisecond.
+    """
+    first, last = row.get("min.timestamp"), row.get("max.timestamp")
+    low, high = row.get("min._source"), row.get("max._source")
+    day = row["partition.date"].isoformat()
+    first_us = to_microseconds(first or datetime.fromisoformat(day).replace(tzinfo=UTC))
+    day_end_us = first_us - first_us % MICROSECONDS_PER_DAY + MICROSECONDS_PER_DAY - 1
+    last_us = to_microseconds(last) if last else day_end_us
+    return DataFile(
+        path=row["path"],
+        asset=row["partition.asset"],
+        date=day,
+        num_rows=row["num_records"],
+        first_us=first_us,
+        last_us=last_us if last_us % 1000 else last_us + 999,
+        sources=(low or "", high if high is not None and len(high) < MAX_STAT else LAST_TEXT),
+        size=row["size_bytes"],
+    )
+
+
+def to_microseconds(time: datetime) -> int:
+    """Return a time as microseconds since 1970."""
+    return (time - EPOCH) // timedelta(microseconds=1)

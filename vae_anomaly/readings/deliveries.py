@@ -1,0 +1,83 @@
+"""The ledger as a book: which content of which source is in the lake."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vae_anomaly.readings.files import RawFile
+
+BATCH_LETTERS = 16
+"""Letters of the content hash that name a delivery: 64 bits."""
+
+STATUS_DONE = "done"
+STATUS_FAILED = "failed"
+"""Tried again at each ingest, since settings or contract may have been mended."""
+
+
+class DeliveryBook:
+    """The deliveries of a lake, in order.
+
+    Args:
+        ledger: The table.
+    """
+
+    def __init__(self, ledger: pa.Table) -> None:
+        self._last: dict[str, dict[str, Any]] = {}
+        self._active: Counter[str] = Counter()
+        self._times_seen: Counter[str] = Counter()
+        self._num_deliveries = 0
+        done = ledger.filter(pc.equal(ledger["status"], STATUS_DONE))
+        for row in done.sort_by([("delivery", "ascending"), ("source", "ascending")]).to_pylist():
+            self.add(row)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Note one more row of the ledger, of a delivery that is done."""
+        before = self._last.get(row["source"])
+        if before is not None:
+            self._active[before["content_hash"]] -= 1
+        self._last[row["source"]] = row
+        self._active[row["content_hash"]] += 1
+        self._times_seen[row["content_hash"]] += 1
+        self._num_deliveries = max(self._num_deliveries, row["delivery"] or 0)
+
+    def is_known_source(self, file: RawFile) -> bool:
+        """Whether a file of this name was taken in before."""
+        return file.name in self._last
+
+    def is_unchanged(self, file: RawFile) -> bool:
+        """Whether a file has the name, size and time of change of what was taken in last."""
+        last = self._last.get(file.name)
+        if last is None or file.modified_us is None or last["modified"] is None:
+            return False
+        changed_us = last["modified"]
+        if not isinstance(changed_us, int):
+            changed_us = pa.scalar(changed_us, pa.timestamp("us", "UTC")).value
+        return bool(last["size"] == file.size and changed_us == file.modified_us)
+
+    def holds(self, file: RawFile, content_hash: str) -> bool:
+        """Whether a file's content is what its source, or else another one, gave last."""
+        last = self._last.get(file.name)
+        if last is not None:
+            return bool(last["content_hash"] == content_hash)
+        return self._active[content_hash] > 0
+
+    def name_batch(self, content_hash: str) -> str:
+        """Name the next delivery of a content; the same content may come again after others."""
+        times = self._times_seen[content_hash]
+        return content_hash[:BATCH_LETTERS] + (f"-{times + 1}" if times else "")
+
+    def make_row(self, file: RawFile, content_hash: str, *, status: str) -> dict[str, Any]:
+        """Make a row of the ledger, without its counts."""
+        return {
+            "source": file.name,
+            "content_hash": content_hash,
+            "batch": self.name_batch(content_hash),
+            "status": status,
+            "size": file.size,
+            "modified": file.modified_us,
+            "delivery": self._num_deliveries + 1,
+        }

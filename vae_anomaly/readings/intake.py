@@ -1,0 +1,323 @@
+"""The way of one delivery into `readings`: staged while it streams in, merged, committed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vae_anomaly.domain import BoolArray, IntArray, Problem, Readings
+from vae_anomaly.readings.data_files import DataFile, DataFolder
+from vae_anomaly.readings.layout import readings_schema, readings_to_table
+from vae_anomaly.readings.merge import Merge, merge_rows
+from vae_anomaly.readings.rows import equal_rows, find_problems, problem_code, sort_rows
+
+MICROSECONDS_PER_DAY = 86_400_000_000
+
+MERGE_ROWS = 2_000_000
+"""Rows that are merged at once; more of one asset and day are merged span by span."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One content of one source on its way into the lake.
+
+    Attributes:
+        source: Name of the file in the tables.
+        batch: Name of the delivery.
+        is_correction: Whether the source was delivered before, with other content.
+    """
+
+    source: str
+    batch: str
+    is_correction: bool = False
+
+
+@dataclass
+class Outcome:
+    """What became of the rows of a delivery so far.
+
+    Attributes:
+        num_rows: Rows seen.
+        num_kept: Rows that are new in `readings`.
+        quarantined: Rows of the file that go to quarantine as they came, by `Problem`.
+        kept_losers: Rows that are kept, but of which a value went to quarantine.
+        lost: Rows of `readings` of which a value had to give way, with these values alone.
+        withdrawn: Rows of `readings` that a correction removes.
+    """
+
+    num_rows: int = 0
+    num_kept: int = 0
+    quarantined: dict[Problem, list[IntArray]] = field(default_factory=dict)
+    kept_losers: list[IntArray] = field(default_factory=list)
+    lost: list[pa.Table] = field(default_factory=list)
+    withdrawn: list[pa.Table] = field(default_factory=list)
+
+    @property
+    def num_quarantined(self) -> int:
+        """Rows that are in quarantine and not in `readings`."""
+        return sum(rows.size for parts in self.quarantined.values() for rows in parts)
+
+    def quarantine(self, problem: Problem, rows: IntArray) -> None:
+        """Note rows of the file for quarantine."""
+        if rows.size:
+            self.quarantined.setdefault(problem, []).append(rows)
+
+
+class Staging:
+    """Rows of one delivery, written as data files that no table knows yet.
+
+    Args:
+        folder: Folder of `readings`.
+        delivery: The delivery.
+        columns: Column of each sensor.
+    """
+
+    def __init__(
+        self, folder: DataFolder, delivery: Delivery, *, columns: Mapping[str, str]
+    ) -> None:
+        self.outcome = Outcome()
+        self.added: list[DataFile] = []
+        self.removed: list[DataFile] = []
+        self._folder = folder
+        self._delivery = delivery
+        self._columns = columns
+        self._num_files = 0
+
+    def add(self, readings: Readings, *, start: int) -> IntArray:
+        """Judge and stage the rows of one chunk; return the usable ones, sorted.
+
+        Args:
+            readings: Rows as they came.
+            start: Row of the file that the first of them is.
+        """
+        codes = find_problems(readings)
+        for problem in (Problem.NO_TIMESTAMP, Problem.IMPLAUSIBLE_TIME, Problem.NO_ASSET):
+            bad = np.flatnonzero(codes == problem_code(problem))
+            self.outcome.quarantine(problem, bad + start)
+        usable = np.flatnonzero(codes == problem_code(Problem.NONE))
+        merge = merge_rows(readings, sort_rows(readings, usable))
+        self._note_losers(merge.others + start, merge.losers + start)
+        merged = Readings(
+            timestamps=readings.timestamps[merge.kept],
+            asset_codes=readings.asset_codes[merge.kept],
+            asset_names=readings.asset_names,
+            values=merge.values,
+            sensors=readings.sensors,
+        )
+        self.outcome.num_rows += readings.num_rows
+        self.outcome.num_kept += merged.num_rows
+        table = readings_to_table(
+            merged,
+            merge.kept + start,
+            columns=self._columns,
+            source=self._delivery.source,
+            batch=self._delivery.batch,
+        )
+        for first, end in _find_runs(merged):
+            self.added.append(self._write(table.slice(first, end - first), "part"))
+        return merge.kept
+
+    def settle(self, known: Sequence[DataFile]) -> None:
+        """Merge staged files with one another and with what the table holds of the same time.
+
+        Args:
+            known: Data files of the table, of the assets of this delivery at least.
+        """
+        spans = _find_spans(self.added)
+        staged, self.added = self.added, []
+        parts: dict[tuple[str, str], list[tuple[DataFile, bool]]] = {}
+        for file in staged:
+            parts.setdefault((file.asset, file.date), []).append((file, True))
+        for file in known:
+            key = (file.asset, file.date)
+            if key in parts or self._is_corrected(file, spans):
+                parts.setdefault(key, []).append((file, False))
+        for files in parts.values():
+            for group in self._find_groups(files, spans):
+                new = [file for file, is_new in group if is_new]
+                old = [file for file, is_new in group if not is_new]
+                if len(group) == 1 and new:
+                    self.added += new
+                elif new or any(self._is_corrected(file, spans) for file in old):
+                    self._merge(new, old, span=spans[group[0][0].asset])
+
+    def _find_groups(
+        self, files: Sequence[tuple[DataFile, bool]], spans: Mapping[str, tuple[int, int]]
+    ) -> Iterator[list[tuple[DataFile, bool]]]:
+        """Group files whose times overlap; those a correction may touch are one group."""
+        ordered = sorted(files, key=lambda item: (item[0].first_us, item[0].path))
+        corrected = any(self._is_corrected(file, spans) for file, is_new in files if not is_new)
+        group: list[tuple[DataFile, bool]] = []
+        end_us = -1
+        for item in ordered:
+            if group and not corrected and item[0].first_us > end_us:
+                yield group
+                group, end_us = [], -1
+            group.append(item)
+            end_us = max(end_us, item[0].last_us)
+        if group:
+            yield group
+
+    def _is_corrected(self, file: DataFile, spans: Mapping[str, tuple[int, int]]) -> bool:
+        span = spans.get(file.asset)
+        return bool(
+            self._delivery.is_correction
+            and span is not None
+            and file.touches(*span)
+            and file.may_hold(self._delivery.source)
+        )
+
+    def _merge(
+        self, new: Sequence[DataFile], old: Sequence[DataFile], *, span: tuple[int, int]
+    ) -> None:
+        """Merge files of one asset and day, span of time by span of time."""
+        files = (*new, *old)
+        first_us = min(file.first_us for file in files)
+        last_us = max(file.last_us for file in files)
+        num_slices = -(-sum(file.num_rows for file in files) // MERGE_ROWS)
+        cuts = np.linspace(first_us, last_us + 1, num_slices + 1).astype(np.int64)
+        results = [
+            self._merge_rows(
+                self._read(new, int(begin), int(end) - 1),
+                self._read(old, int(begin), int(end) - 1),
+                span=span,
+            )
+            for begin, end in pairwise(cuts)
+        ]
+        is_rewritten = any(changes_old for _, _, changes_old in results)
+        for old_rows, new_rows, _ in results:
+            rows = pa.concat_tables([old_rows, new_rows]) if is_rewritten else new_rows
+            if rows.num_rows:
+                rows = rows.sort_by("timestamp").combine_chunks()
+                self.added.append(self._write(rows, "merged"))
+        if is_rewritten:
+            self.removed += old
+
+    def _merge_rows(
+        self, new: pa.Table, old: pa.Table, *, span: tuple[int, int]
+    ) -> tuple[pa.Table, pa.Table, bool]:
+        """Merge rows of one asset; return the old ones, the new ones, and whether old changed."""
+        is_gone = self._find_superseded(new, old, span=span)
+        if is_gone.any():
+            self.outcome.withdrawn.append(old.filter(pa.array(is_gone)))
+            old = old.filter(pa.array(~is_gone))
+        both = pa.concat_tables([old, new])
+        readings = self._as_readings(both)
+        is_old = np.arange(both.num_rows) < old.num_rows
+        merge = merge_rows(readings, sort_rows(readings, np.arange(both.num_rows)), first=is_old)
+        self._note_merge(both, readings, merge, is_old)
+        before = readings.values[merge.kept]
+        kept = both.take(pa.array(merge.kept))
+        for k, column in enumerate(self._columns.values()):
+            position = kept.column_names.index(column)
+            values = pa.array(merge.values[:, k], from_pandas=True)
+            kept = kept.set_column(position, column, values)
+        from_old = is_old[merge.kept]
+        is_changed = bool(np.any(~equal_rows(before, merge.values) & from_old))
+        return (
+            kept.filter(pa.array(from_old)),
+            kept.filter(pa.array(~from_old)),
+            is_changed or bool(is_gone.any()),
+        )
+
+    def _find_superseded(
+        self, new: pa.Table, old: pa.Table, *, span: tuple[int, int]
+    ) -> BoolArray:
+        """Tell which old rows of the same source a correction has changed or left out."""
+        is_gone = np.zeros(old.num_rows, dtype=np.bool_)
+        if not self._delivery.is_correction or not old.num_rows:
+            return is_gone
+        times = old["timestamp"].cast(pa.int64()).to_numpy()
+        is_own = pc.equal(old["_source"], self._delivery.source).to_numpy()
+        is_gone |= is_own & (times >= span[0]) & (times <= span[1])
+        new_times = new["timestamp"].cast(pa.int64()).to_numpy()
+        order = np.argsort(new_times, kind="stable")
+        place = np.searchsorted(new_times[order], times)
+        place = np.minimum(place, max(new.num_rows - 1, 0))
+        if new.num_rows:
+            match = order[place]
+            values = self._as_readings(new).values[match]
+            is_same = (new_times[match] == times) & equal_rows(
+                self._as_readings(old).values, values
+            )
+            is_gone &= ~is_same
+        return is_gone
+
+    def _note_merge(
+        self,
+        both: pa.Table,
+        readings: Readings,
+        merge: Merge,
+        is_old: BoolArray,
+    ) -> None:
+        rows = both["_row"].to_numpy()
+        new_others = merge.others[~is_old[merge.others]]
+        new_losers = merge.losers[~is_old[merge.losers]]
+        self.outcome.num_kept -= new_others.size
+        self._note_losers(rows[new_others], rows[new_losers])
+        old_losers = merge.losers[is_old[merge.losers]]
+        if old_losers.size:
+            key = np.searchsorted(readings.timestamps[merge.kept], readings.timestamps[old_losers])
+            values = readings.values[old_losers]
+            is_lost = values > merge.values[key]
+            lost = both.take(pa.array(old_losers))
+            for k, column in enumerate(self._columns.values()):
+                position = lost.column_names.index(column)
+                only = pa.array(np.where(is_lost[:, k], values[:, k], np.nan), from_pandas=True)
+                lost = lost.set_column(position, column, only)
+            self.outcome.lost.append(lost)
+
+    def _note_losers(self, others: IntArray, losers: IntArray) -> None:
+        is_other = np.isin(losers, others)
+        self.outcome.quarantine(Problem.CONFLICTING_DUPLICATE, losers[is_other])
+        if not is_other.all():
+            self.outcome.kept_losers.append(losers[~is_other])
+
+    def _read(self, files: Sequence[DataFile], first_us: int, last_us: int) -> pa.Table:
+        tables = [
+            self._folder.read(file, first_us=first_us, last_us=last_us)
+            for file in files
+            if file.touches(first_us, last_us)
+        ]
+        return pa.concat_tables(tables) if tables else self._empty()
+
+    def _empty(self) -> pa.Table:
+        return readings_schema(self._columns).empty_table()
+
+    def _as_readings(self, table: pa.Table) -> Readings:
+        columns = [table[column].to_numpy() for column in self._columns.values()]
+        return Readings(
+            timestamps=table["timestamp"].cast(pa.int64()).to_numpy(),
+            asset_codes=np.zeros(table.num_rows, dtype=np.int64),
+            asset_names=("",),
+            values=np.column_stack(columns).astype(np.float64, copy=False),
+            sensors=tuple(self._columns),
+        )
+
+    def _write(self, rows: pa.Table, kind: str) -> DataFile:
+        self._num_files += 1
+        return self._folder.write(rows, name=f"{kind}-{self._delivery.batch}-{self._num_files}")
+
+
+def _find_runs(readings: Readings) -> list[tuple[int, int]]:
+    """Return `[first, end)` of the rows of each asset and day; rows are sorted by both."""
+    if readings.num_rows == 0:
+        return []
+    days = readings.timestamps // MICROSECONDS_PER_DAY
+    is_new = (np.diff(days) != 0) | (np.diff(readings.asset_codes) != 0)
+    cuts = [0, *(np.flatnonzero(is_new) + 1).tolist(), readings.num_rows]
+    return list(pairwise(cuts))
+
+
+def _find_spans(files: Sequence[DataFile]) -> dict[str, tuple[int, int]]:
+    """Return the first and last time of each asset."""
+    spans: dict[str, tuple[int, int]] = {}
+    for file in files:
+        first, last = spans.get(file.asset, (file.first_us, file.last_us))
+        spans[file.asset] = (min(first, file.first_us), max(last, file.last_us))
+    return spans
