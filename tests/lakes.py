@@ -18,9 +18,10 @@ def append_readings(
     uri, columns = lake.uri("readings"), lake.reading_columns()
     if find_note(uri, commit_id) is not None:
         return False
-    staging = Staging(lake.readings_folder(), Delivery(source, batch), columns=columns)
     order = np.lexsort((readings.timestamps, readings.asset_codes))
-    staging.add(readings.take(order), start=0)
+    with Staging(lake.readings_folder(), Delivery(source, batch), columns=columns) as staging:
+        staging.add(readings.take(order), start=0)
+        staging.wait()
     if not staging.added:
         return False
     commit_files(

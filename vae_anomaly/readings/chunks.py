@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -46,7 +47,7 @@ def read_chunks(
     names = (contract.timestamp, contract.asset, *contract.sensor_names)
     columns = [name for name in names if name is not None and name in part.schema.names]
     start = 0
-    for batches in _gather(part, columns, num_sensors=len(contract.sensors)):
+    for batches in _read_ahead(_gather(part, columns, num_sensors=len(contract.sensors))):
         piece = _as_part(part, batches)
         yield Chunk(start, load_readings([piece], contract, sentinels=sentinels))
         start += piece.num_rows
@@ -60,6 +61,17 @@ def read_head(part: RawPart) -> RawPart:
     names = part.schema.names
     batches = next(_gather(part, names, num_sensors=len(names)), [])
     return _as_part(part, batches)
+
+
+def _read_ahead(
+    pieces: Iterator[list[pa.RecordBatch]],
+) -> Iterator[list[pa.RecordBatch]]:
+    """Read the next piece while the last one is worked on; Arrow holds no lock meanwhile."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        ahead = pool.submit(next, pieces, None)
+        while (piece := ahead.result()) is not None:
+            ahead = pool.submit(next, pieces, None)
+            yield piece
 
 
 def _gather(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -33,6 +34,13 @@ ROW_GROUP_ROWS = 131_072
 COMPRESSION = "zstd"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """Asset names that folders are named after as they are; the log knows the true ones."""
+
+ASCENDING = ("timestamp", "_row")
+"""Columns of which the differences take less room than the values."""
+
+SAMPLE_VALUES = 2_048
+MAX_DISTINCT_SHARE = 0.4
+"""A column with a smaller share of distinct values in the sample is written with a dictionary."""
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 
@@ -109,7 +117,6 @@ class DataFolder:
         folder = f"asset={_name_folder(asset)}/date={day}"
         path = f"{folder}/{name}.parquet"
         columns = rows.drop_columns(list(PARTITIONS))
-        texts = [item.name for item in columns.schema if pa.types.is_string(item.type)]
         with explain_table_errors("write", self.uri):
             if folder not in self._made and isinstance(self._filesystem, pa_fs.LocalFileSystem):
                 self._filesystem.create_dir(f"{self._root}/{folder}", recursive=True)
@@ -120,11 +127,13 @@ class DataFolder:
                     stream,
                     compression=COMPRESSION,
                     row_group_size=ROW_GROUP_ROWS,
-                    use_dictionary=texts,
+                    use_dictionary=_find_repetitive(columns),
+                    column_encoding=dict.fromkeys(ASCENDING, "DELTA_BINARY_PACKED"),
+                    store_schema=False,
                 )
                 size = stream.tell()
         times = columns["timestamp"].cast(pa.int64())
-        sources = pc.min_max(columns["_source"]).as_py()
+        sources = pc.min_max(pc.unique(columns["_source"]).cast(pa.string())).as_py()
         return DataFile(
             path=path,
             asset=asset,
@@ -217,6 +226,18 @@ def find_note(uri: str, commit_id: str) -> str | None:
             return None
         entries = (str(entry.get(commit_id, "")) for entry in table.history())
         return next((note for note in entries if note), "")
+
+
+def _find_repetitive(table: pa.Table) -> list[str]:
+    """Find the columns of which values repeat so often that a dictionary of them is smaller."""
+    stride = max(table.num_rows // SAMPLE_VALUES, 1)
+    sample = table.take(np.arange(0, table.num_rows, stride)[:SAMPLE_VALUES])
+    return [
+        name
+        for name in table.column_names
+        if name not in ASCENDING
+        and len(pc.unique(sample[name])) <= MAX_DISTINCT_SHARE * sample.num_rows + 1
+    ]
 
 
 def _name_folder(asset: str) -> str:

@@ -243,14 +243,27 @@ class _Intake:
         self, file: RawFile, part: RawPart, delivery: Delivery, *, commit_id: str
     ) -> _FileResult:
         contract, notes = self._match(part)
-        columns = self._lake.reading_columns()
-        staging = Staging(self._lake.readings_folder(), delivery, columns=columns)
+        folder, columns = self._lake.readings_folder(), self._lake.reading_columns()
+        with Staging(folder, delivery, columns=columns) as staging:
+            notes += self._stage_rows(file, part, contract, staging)
+            assets = {added.asset for added in staging.added}
+            staging.settle(list_data_files(folder.uri, assets=assets))
+        return self._commit(
+            file, part, delivery, staging, commit_id=commit_id, notes=tuple(dict.fromkeys(notes))
+        )
+
+    def _stage_rows(
+        self, file: RawFile, part: RawPart, contract: Contract, staging: Staging
+    ) -> tuple[str, ...]:
+        """Stage the rows of a file, chunk by chunk; return what a person should know of them."""
+        notes: tuple[str, ...] = ()
         empty = np.ones(len(contract.sensors), dtype=np.bool_)
         for chunk in read_chunks(part, contract, sentinels=self._config.sentinels):
             readings = chunk.loaded.readings
             _check_asset_names(readings.asset_names, file)
             kept = staging.add(readings, start=chunk.start)
-            empty &= np.isnan(readings.values).all(axis=0)
+            for k in np.flatnonzero(empty):
+                empty[k] = np.isnan(readings.values[:, k]).all()
             notes += chunk.loaded.notes
             if chunk.start == 0:
                 conflicts = staging.outcome.quarantined.get(Problem.CONFLICTING_DUPLICATE, [])
@@ -258,13 +271,10 @@ class _Intake:
                 require_one_asset(share, contract)
                 notes += note_period(find_steps(readings, kept), contract.period_s)
         if empty.any():
-            names = [name for name, is_empty in zip(columns, empty, strict=True) if is_empty]
+            names = np.array(contract.sensor_names, dtype=object)[empty].tolist()
             notes += (f"sensors without any value: {list_names(names)}",)
-        assets = {added.asset for added in staging.added}
-        staging.settle(list_data_files(self._lake.uri("readings"), assets=assets))
-        return self._commit(
-            file, part, delivery, staging, commit_id=commit_id, notes=tuple(dict.fromkeys(notes))
-        )
+        staging.wait()
+        return notes
 
     def _match(self, part: RawPart) -> tuple[Contract, tuple[str, ...]]:
         """Check the columns of a file against the contract of the lake."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +16,12 @@ from vae_anomaly.domain import BoolArray, IntArray, Problem, Readings
 from vae_anomaly.readings.data_files import DataFile, DataFolder
 from vae_anomaly.readings.layout import readings_schema, readings_to_table
 from vae_anomaly.readings.merge import Merge, merge_rows
-from vae_anomaly.readings.rows import equal_rows, find_problems, problem_code, sort_rows
+from vae_anomaly.readings.rows import equal_rows, find_problems, problem_code, sort_rows, take_rows
 
 MICROSECONDS_PER_DAY = 86_400_000_000
+
+NUM_WRITERS = 2
+"""Files written at once, while the next rows are read: Arrow holds no lock meanwhile."""
 
 MERGE_ROWS = 2_000_000
 """Rows that are merged at once; more of one asset and day are merged span by span."""
@@ -87,6 +92,14 @@ class Staging:
         self._delivery = delivery
         self._columns = columns
         self._num_files = 0
+        self._pool = ThreadPoolExecutor(max_workers=NUM_WRITERS)
+        self._writing: list[Future[DataFile]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
     def add(self, readings: Readings, *, start: int) -> IntArray:
         """Judge and stage the rows of one chunk; return the usable ones, sorted.
@@ -103,8 +116,8 @@ class Staging:
         merge = merge_rows(readings, sort_rows(readings, usable))
         self._note_losers(merge.others + start, merge.losers + start)
         merged = Readings(
-            timestamps=readings.timestamps[merge.kept],
-            asset_codes=readings.asset_codes[merge.kept],
+            timestamps=take_rows(readings.timestamps, merge.kept),
+            asset_codes=take_rows(readings.asset_codes, merge.kept),
             asset_names=readings.asset_names,
             values=merge.values,
             sensors=readings.sensors,
@@ -118,8 +131,11 @@ class Staging:
             source=self._delivery.source,
             batch=self._delivery.batch,
         )
-        for first, end in _find_runs(merged):
-            self.added.append(self._write(table.slice(first, end - first), "part"))
+        self.wait()
+        self._writing = [
+            self._start_writing(table.slice(first, end - first), "part")
+            for first, end in _find_runs(merged)
+        ]
         return merge.kept
 
     def settle(self, known: Sequence[DataFile]) -> None:
@@ -128,6 +144,7 @@ class Staging:
         Args:
             known: Data files of the table, of the assets of this delivery at least.
         """
+        self.wait()
         spans = _find_spans(self.added)
         staged, self.added = self.added, []
         parts: dict[tuple[str, str], list[tuple[DataFile, bool]]] = {}
@@ -194,7 +211,8 @@ class Staging:
             rows = pa.concat_tables([old_rows, new_rows]) if is_rewritten else new_rows
             if rows.num_rows:
                 rows = rows.sort_by("timestamp").combine_chunks()
-                self.added.append(self._write(rows, "merged"))
+                self._writing.append(self._start_writing(rows, "merged"))
+                self.wait()
         if is_rewritten:
             self.removed += old
 
@@ -299,9 +317,15 @@ class Staging:
             sensors=tuple(self._columns),
         )
 
-    def _write(self, rows: pa.Table, kind: str) -> DataFile:
+    def _start_writing(self, rows: pa.Table, kind: str) -> Future[DataFile]:
         self._num_files += 1
-        return self._folder.write(rows, name=f"{kind}-{self._delivery.batch}-{self._num_files}")
+        name = f"{kind}-{self._delivery.batch}-{self._num_files}"
+        return self._pool.submit(self._folder.write, rows, name=name)
+
+    def wait(self) -> None:
+        """Wait for what is being written, so that no more than two chunks are in memory."""
+        self.added += [future.result() for future in self._writing]
+        self._writing = []
 
 
 def _find_runs(readings: Readings) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from vae_anomaly.domain import DEFAULT_ASSET, NO_TIME, AlertEvent, IntArray, Rea
 from vae_anomaly.errors import TableError
 
 TIME = pa.timestamp("us", "UTC")
+MICROSECONDS_PER_DAY = 86_400_000_000
 PARTITIONS = ("asset", "date")
 RESERVED = ("asset", "timestamp", "date", "_source", "_batch", "_row")
 """Our own columns of `readings`; a sensor of such a name is stored under another."""
@@ -134,16 +135,24 @@ def readings_to_table(
     times = pa.array(readings.timestamps, TIME)
     names = pa.array(readings.asset_names, pa.string())
     content = {
-        "asset": names.take(pa.array(readings.asset_codes)),
+        "asset": pa.DictionaryArray.from_arrays(pa.array(readings.asset_codes), names),
         "timestamp": times,
-        "date": times.cast(pa.date32()),
+        "date": pa.array((readings.timestamps // MICROSECONDS_PER_DAY).astype(np.int32)).view(
+            pa.date32()
+        ),
     }
     for k, sensor in enumerate(readings.sensors):
-        content[columns[sensor]] = pa.array(readings.values[:, k], from_pandas=True)
-    content["_source"] = pa.repeat(source, num_rows)
-    content["_batch"] = pa.repeat(batch, num_rows)
+        values = readings.values[:, k]
+        content[columns[sensor]] = pa.array(values, from_pandas=bool(np.isnan(values).any()))
+    content["_source"] = _repeat(source, num_rows)
+    content["_batch"] = _repeat(batch, num_rows)
     content["_row"] = pa.array(rows)
     return pa.table(content)
+
+
+def _repeat(text: str, num_rows: int) -> pa.DictionaryArray:
+    """Return a column of one text, which takes no room."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(num_rows, dtype=np.int32)), [text])
 
 
 def scores_to_table(
