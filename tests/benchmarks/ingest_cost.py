@@ -18,6 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vae_anomaly.config import ReadingsConfig
+from vae_anomaly.readings.ingest import ingest
+from vae_anomaly.readings.tables import Lake
+
 NUM_SENSORS = 8
 FILE_ROWS = 5_000_000
 GROUP_ROWS = 250_000
@@ -59,10 +63,6 @@ def rewrite(raw: Path, out: Path) -> None:
 
 def take_in(raw: Path, out: Path) -> None:
     """Ingest the files into a new lake."""
-    from vae_anomaly.config import ReadingsConfig
-    from vae_anomaly.readings.ingest import ingest
-    from vae_anomaly.readings.tables import Lake
-
     result = ingest(raw, Lake(out / "lake"), config=ReadingsConfig())
     if result.num_kept != result.num_rows:
         raise SystemExit(f"expected every row kept, got {result}")

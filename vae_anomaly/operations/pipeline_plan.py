@@ -32,22 +32,47 @@ class Stretch:
 
 
 def find_due(
-    times: IntArray, scored: IntArray, *, start_us: int | None, lookahead_steps: int = 0
+    times: IntArray,
+    scored: IntArray,
+    *,
+    start_us: int | None,
+    lookahead_steps: int = 0,
+    renewed: IntArray | None = None,
 ) -> BoolArray:
-    """Tell which steps have no score yet and can have one.
+    """Tell which steps have no score yet, or need a new one, and can have one.
 
     Args:
         times: Steps of one asset, ascending. Shape `(steps,)`.
         scored: Steps of it that have a score, in any order.
         start_us: Earlier steps are not scored; None scores all.
         lookahead_steps: Steps after a step that its score depends on: the last ones wait.
+        renewed: Steps to score again, in any order.
 
     Returns:
         One truth value per step. Shape `(steps,)`.
     """
     due: BoolArray = np.isin(times, scored, invert=True)
+    if renewed is not None:
+        due |= np.isin(times, renewed)
     due &= ~_is_waiting(times, lookahead_steps)
     return due if start_us is None else due & (times >= start_us)
+
+
+def find_neighbours(times: IntArray, gone: IntArray) -> IntArray:
+    """Return the steps next to those that are no more.
+
+    Args:
+        times: Steps that there are, ascending. Shape `(steps,)`.
+        gone: Steps that there are no more.
+
+    Example:
+        >>> find_neighbours(np.array([0, 10, 30]), np.array([20]))
+        array([10, 30])
+    """
+    after = np.searchsorted(times, gone)
+    around = np.unique(np.concatenate([after - 1, after]))
+    neighbours: IntArray = times[around[(around >= 0) & (around < times.size)]]
+    return neighbours
 
 
 def plan_stretches(

@@ -18,6 +18,7 @@ from vae_anomaly.operations.pipeline_alerts import read_live_alerts, update_aler
 from vae_anomaly.operations.pipeline_plan import (
     Stretch,
     find_due,
+    find_neighbours,
     make_batches,
     plan_stretches,
 )
@@ -33,6 +34,8 @@ from vae_anomaly.operations.pipeline_tables import (
     to_microseconds,
 )
 from vae_anomaly.operations.registry import CHAMPION, ModelVersion, Registry, open_registry
+from vae_anomaly.readings.changes import Changes, find_changes
+from vae_anomaly.readings.lock import hold_lock
 
 if TYPE_CHECKING:
     from vae_anomaly.detector.detector import Detector
@@ -90,12 +93,23 @@ def score_readings(
         RegistryError: There is no such model version.
         ContractError: The lake and the model version have different sensors.
     """
+    with hold_lock(config.lake.root, "score"):
+        return _score_readings(config, reference=reference, progress=progress)
+
+
+def _score_readings(
+    config: PipelineConfig,
+    *,
+    reference: str,
+    progress: Callable[[int, int], None] | None,
+) -> ScoreResult:
     view = open_lake(config, verb="score")
     start_us = parse_time(config.training.end, setting="training.end")
     registry = open_registry(config.registry)
     model = registry.find(reference)
     steps, scored, alerts = view.read_steps(), _read_scored(view, model), _find_alerts(view, model)
     scored_steps = split_times(scored)
+    renewed = _find_renewed(view, model, steps, scored_steps)
 
     def find_all_due(lookahead_steps: int) -> dict[str, BoolArray]:
         return {
@@ -104,6 +118,7 @@ def score_readings(
                 scored_steps.get(asset, times[:0]),
                 start_us=start_us,
                 lookahead_steps=lookahead_steps,
+                renewed=renewed.get(asset),
             )
             for asset, times in steps.items()
         }
@@ -113,8 +128,10 @@ def score_readings(
         scorer = _Scorer(view, _load(registry, model), model)
         due = find_all_due(scorer.detector.lookahead_steps)
     if scorer is None or not any(item.any() for item in due.values()):
-        return _make_result(view, model, scored, alerts)
+        _mark_scored(view, model)
+        return _make_result(view, model, _read_scored(view, model), alerts)
     num_new_rows = _score_due(scorer, steps, due, start_us=start_us, progress=progress)
+    _mark_scored(view, model)
     alerts_now = _find_alerts(view, model)
     return replace(
         _make_result(view, model, _read_scored(view, model), alerts_now),
@@ -188,6 +205,53 @@ def _score_due(
         if progress is not None:
             progress(num_done, total)
     return total
+
+
+def _find_renewed(
+    view: LakeView,
+    model: ModelVersion,
+    steps: Mapping[str, IntArray],
+    scored: Mapping[str, IntArray],
+) -> dict[str, IntArray]:
+    """Find the steps to score again because readings changed or went away since the last time.
+
+    Scores of readings that are no more are removed here; their neighbours are scored again.
+
+    Returns:
+        Times per asset, microseconds since 1970.
+    """
+    since = view.lake.find_scored_version(model.model_name, model.version)
+    if since is None:
+        return {}
+    changes = find_changes(view.lake, since=since, until=view.version)
+    if changes is None:
+        logger.warning("version %d of the readings is no more: scoring all again", since)
+        changes = {
+            asset: Changes(
+                changed=times,
+                withdrawn=np.setdiff1d(times, steps.get(asset, times[:0])),
+            )
+            for asset, times in scored.items()
+        }
+    renewed = {}
+    for asset, change in changes.items():
+        times = steps.get(asset, change.changed[:0])
+        view.lake.remove_scores(
+            asset,
+            np.intersect1d(change.withdrawn, scored.get(asset, times[:0])),
+            model_name=model.model_name,
+            model_version=model.version,
+        )
+        renewed[asset] = np.concatenate([change.changed, find_neighbours(times, change.withdrawn)])
+    return renewed
+
+
+def _mark_scored(view: LakeView, model: ModelVersion) -> None:
+    view.lake.mark_scored(
+        model_name=model.model_name,
+        model_version=model.version,
+        readings_version=view.version,
+    )
 
 
 def _load(registry: Registry, model: ModelVersion) -> Detector:

@@ -159,17 +159,20 @@ class DataFolder:
         return table.add_column(2, "date", pa.repeat(day, table.num_rows))
 
 
-def list_data_files(uri: str, *, assets: Collection[str] | None = None) -> list[DataFile]:
+def list_data_files(
+    uri: str, *, assets: Collection[str] | None = None, version: int | None = None
+) -> list[DataFile]:
     """List the data files of `readings` with what their statistics say.
 
     Args:
         uri: The table; without it there are no files.
         assets: Assets wanted, None for all.
+        version: Version of the table, None for the newest.
     """
     with explain_table_errors("read", uri):
         if not DeltaTable.is_deltatable(uri):
             return []
-        actions = pa.table(DeltaTable(uri).get_add_actions(flatten=True))
+        actions = pa.table(DeltaTable(uri, version=version).get_add_actions(flatten=True))
     files = (_as_data_file(row) for row in actions.to_pylist())
     return [file for file in files if assets is None or file.asset in assets]
 

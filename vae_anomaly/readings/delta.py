@@ -135,6 +135,53 @@ def upsert(uri: str, table: pa.Table, *, keys: Sequence[str], keep: Sequence[str
         merger.when_not_matched_insert_all().execute()
 
 
+def delete_rows(uri: str, keys_table: pa.Table, *, keys: Sequence[str]) -> None:
+    """Delete the rows with these keys, in one atomic commit.
+
+    Args:
+        uri: The table; without it there is nothing to delete.
+        keys_table: The keys of the rows to delete.
+        keys: Columns that make a row what it is.
+    """
+    if keys_table.num_rows == 0 or not has_table(uri):
+        return
+    predicate = " AND ".join(f'old."{key}" = new."{key}"' for key in keys)
+    with explain_table_errors("write", uri):
+        merger = DeltaTable(uri).merge(
+            keys_table, predicate=predicate, source_alias="new", target_alias="old"
+        )
+        merger.when_matched_delete().execute()
+
+
+def mark(uri: str, name: str, version: int) -> None:
+    """Make a commit that adds nothing but a mark: a name with a version.
+
+    Args:
+        uri: An existing table; without it nothing is done.
+        name: Name of the mark.
+        version: Its version, which replaces that of before.
+    """
+    if not has_table(uri):
+        return
+    with explain_table_errors("write", uri):
+        table = DeltaTable(uri)
+        table.create_write_transaction(
+            [],
+            mode="append",
+            schema=table.schema(),
+            partition_by=table.metadata().partition_columns,
+            commit_properties=CommitProperties(app_transactions=[Transaction(name, version)]),
+        )
+
+
+def find_mark(uri: str, name: str) -> int | None:
+    """Return the version of a mark, None where there is none."""
+    if not has_table(uri):
+        return None
+    with explain_table_errors("read", uri):
+        return DeltaTable(uri).transaction_version(name)
+
+
 def read_table(
     uri: str,
     *,

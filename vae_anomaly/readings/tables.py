@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.fs as pa_fs
 
-from vae_anomaly.domain import AlertEvent, Contract
+from vae_anomaly.domain import AlertEvent, Contract, IntArray
 from vae_anomaly.errors import TableError
 from vae_anomaly.readings import delta
 from vae_anomaly.readings.contract import contract_from_dict, contract_to_dict
@@ -25,6 +25,7 @@ from vae_anomaly.readings.layout import (
     PARTITIONS,
     QUARANTINE,
     SCORES,
+    TIME,
     alerts_to_table,
     name_columns,
     rename_fields,
@@ -220,6 +221,41 @@ class Lake:
         else:
             delta.append_once(uri, table, partition_by=PARTITIONS)
 
+    def remove_scores(
+        self, asset: str, times_us: IntArray, *, model_name: str, model_version: str
+    ) -> None:
+        """Remove the scores of steps of one asset that are no more, in one commit.
+
+        Args:
+            asset: The asset.
+            times_us: Times of the steps, microseconds since 1970. Shape `(steps,)`.
+            model_name: Registered model.
+            model_version: Its version.
+        """
+        delta.delete_rows(
+            self.uri("scores"),
+            pa.table(
+                {
+                    "asset": pa.repeat(asset, times_us.size),
+                    "timestamp": pa.array(times_us, TIME),
+                    "date": pa.array(times_us, TIME).cast(pa.date32()),
+                    "model_name": pa.repeat(model_name, times_us.size),
+                    "model_version": pa.repeat(model_version, times_us.size),
+                }
+            ),
+            keys=SCORE_KEYS,
+        )
+
+    def mark_scored(self, *, model_name: str, model_version: str, readings_version: int) -> None:
+        """Write down that a model version has scored all of a version of `readings`."""
+        mark = _name_mark(model_name, model_version)
+        if self.find_scored_version(model_name, model_version) != readings_version:
+            delta.mark(self.uri("scores"), mark, readings_version)
+
+    def find_scored_version(self, model_name: str, model_version: str) -> int | None:
+        """Return the version of `readings` that a model version has scored, None without."""
+        return delta.find_mark(self.uri("scores"), _name_mark(model_name, model_version))
+
     def read_scores(
         self,
         *,
@@ -353,6 +389,10 @@ class _Counter:
         for part in parts:
             self.rows += len(part)
             yield part
+
+
+def _name_mark(model_name: str, model_version: str) -> str:
+    return f"scored:{model_name}:{model_version}"
 
 
 def _in_pieces(rows: Iterator[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
