@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from tests.pipelines import END, read_config, write_pipeline
 from vae_anomaly.config import (
@@ -210,6 +212,56 @@ def test_files_that_come_late_end_in_the_tables_of_files_on_time(config, undistu
     assert scores.equals(undisturbed[0])
     still = alerts.filter(pc.equal(alerts["status"], "open"))
     assert still.equals(undisturbed[1])
+
+
+@pytest.mark.parametrize("broken", ["", "write_scores", "mark_scored", "old version"])
+def test_corrected_files_end_in_the_tables_of_files_that_were_right_at_once(
+    config, trained, tmp_path, monkeypatch, broken
+):
+    """Some rows have other values, some are no more."""
+    folder = Path(trained.config.registry.folder)
+    right_at_once = read_config(tmp_path / "right", registry=folder)
+    pipeline.ingest_source(config)
+    let_arrive(config, 4, 5)
+    first = pipeline.score_readings(config)
+    for one in (config, right_at_once):
+        correct_file(one, 5)
+        pipeline.ingest_source(one)
+    pipeline.score_readings(right_at_once)
+    if broken == "old version":
+        version = Lake(config.lake.root).find_scored_version("vae-anomaly", first.model_version)
+        log = Path(config.lake.root) / "readings" / "_delta_log"
+        DeltaTable(config.lake.root + "/readings").create_checkpoint()
+        for number in range(version + 1):
+            (log / f"{number:020d}.json").unlink()
+    elif broken:
+        with monkeypatch.context() as patch:
+            patch.setattr(Lake, broken, raise_interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                pipeline.score_readings(config)
+    second = pipeline.score_readings(config)
+    if not broken:
+        assert 40 < second.num_new_rows < first.num_rows / 2  # not all, and more than changed
+    scores, alerts = tables(config)
+    expected_scores, expected_alerts = tables(right_at_once)
+    assert scores.equals(expected_scores)
+    assert alerts.filter(pc.equal(alerts["status"], "open")).equals(expected_alerts)
+    assert pipeline.score_readings(config).skipped
+
+
+def correct_file(config: PipelineConfig, day: int) -> None:
+    """Write the file of a day again, 20 rows of it with other values and 20 left out."""
+    file = Path(config.source) / f"station_{END + timedelta(days=day - 4):%Y-%m-%d}.parquet"
+    table = pq.read_table(file)
+    first = table.slice(0, 200)
+    changed = table.slice(200, 20)
+    k = table.column_names.index("discharge_pressure")
+    changed = changed.set_column(k, table.field(k), pc.multiply(changed[k], 1.2))
+    pq.write_table(pa.concat_tables([first, changed, table.slice(240)]), file)
+
+
+def raise_interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_with_a_latency_the_last_steps_wait_and_all_others_end_as_if_they_had_not(tmp_path):
