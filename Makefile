@@ -16,7 +16,7 @@ export DO_NOT_TRACK := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check bench bench-detection bench-detection-full docs clean
+.PHONY: help setup setup-dev demo test check chaos bench bench-detection bench-detection-full docs clean
 
 help: ## List the targets.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +51,11 @@ check: setup-dev ## Check format, lint, types, layers and dependencies.
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 
+chaos: setup-dev ## Kill the pipeline at every commit and at 50 moments; compare every table.
+	CHAOS_KILLS=50 $(BIN)/pytest -q tests/integration/test_chaos.py
+
 bench: setup-dev ## Print what scoring and training cost, as ratios; PYOD_PYTHON compares with PyOD.
+	$(BIN)/python -m tests.benchmarks.ingest_cost 1 10
 	$(BIN)/python -m tests.benchmarks.stages $(if $(PYOD_PYTHON),--pyod-python $(PYOD_PYTHON))
 
 bench-detection: setup-dev ## Measure detection on labelled data, with one seed.

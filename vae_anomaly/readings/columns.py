@@ -110,8 +110,9 @@ def merge_columns(parts: Sequence[RawPart]) -> dict[str, RawColumn]:
         another kind in a later part keeps its first kind and carries the other as `clash`.
     """
     filled = [part for part in parts if part.num_rows] or list(parts)
-    names = dict.fromkeys(name for part in filled for name in part.schema.names)
-    return {name: _merge_column(name, filled) for name in names}
+    types = [(part.name, {item.name: item.type for item in part.schema}) for part in filled]
+    names = dict.fromkeys(name for _, types_of in types for name in types_of)
+    return {name: _merge_column(name, types) for name in names}
 
 
 def read_numbers(column: pa.Array) -> FloatArray:
@@ -183,13 +184,12 @@ def _is_number(type_: pa.DataType) -> bool:
     )
 
 
-def _merge_column(name: str, parts: Sequence[RawPart]) -> RawColumn:
-    missing = tuple(part.name for part in parts if name not in part.schema.names)
+def _merge_column(name: str, parts: Sequence[tuple[str, dict[str, pa.DataType]]]) -> RawColumn:
+    missing = tuple(part for part, types in parts if name not in types)
     found = [
-        RawColumn(name, column_kind(type_), str(type_), part.name)
-        for part in parts
-        if name in part.schema.names
-        for type_ in [part.schema.field(name).type]
+        RawColumn(name, column_kind(types[name]), str(types[name]), part)
+        for part, types in parts
+        if name in types
     ]
     typed = [column for column in found if column.kind is not ColumnKind.EMPTY] or found[:1]
     first = typed[0]

@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -58,7 +59,7 @@ class DataFile:
     """One Parquet file of `readings`, in the table or about to be.
 
     Attributes:
-        path: Path below the table.
+        path: Path below the table as the log has it, percent signs written `%25`.
         asset: Asset of its rows.
         date: Day of its rows, UTC.
         num_rows: Number of rows.
@@ -151,12 +152,22 @@ class DataFolder:
         wanted = (times >= pa.scalar(first_us, TIME)) & (times <= pa.scalar(last_us, TIME))
         with explain_table_errors("read", self.uri):
             dataset = ds.dataset(
-                f"{self._root}/{file.path}", format="parquet", filesystem=self._filesystem
+                f"{self._root}/{unquote(file.path)}", format="parquet", filesystem=self._filesystem
             )
             table = dataset.to_table(filter=wanted)
         day = pa.scalar(date.fromisoformat(file.date), pa.date32())
         table = table.add_column(0, "asset", pa.repeat(file.asset, table.num_rows))
         return table.add_column(2, "date", pa.repeat(day, table.num_rows))
+
+    def read_times(self, files: Sequence[DataFile]) -> pa.ChunkedArray:
+        """Read the times of the rows of files, and nothing else of them."""
+        with explain_table_errors("read", self.uri):
+            dataset = ds.dataset(
+                [f"{self._root}/{unquote(file.path)}" for file in files],
+                format="parquet",
+                filesystem=self._filesystem,
+            )
+            return dataset.to_table(columns=["timestamp"])["timestamp"]
 
 
 def list_data_files(
@@ -247,7 +258,7 @@ def _name_folder(asset: str) -> str:
     if PLAIN_NAME.fullmatch(asset) and not asset.startswith("."):
         return asset
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", asset)[:32]
-    return f"{plain}~{hashlib.sha256(asset.encode()).hexdigest()[:16]}"
+    return f"{plain}-{hashlib.sha256(asset.encode()).hexdigest()[:16]}"
 
 
 def _make_add(file: DataFile, now_ms: int) -> AddAction:
@@ -269,7 +280,7 @@ def _make_add(file: DataFile, now_ms: int) -> AddAction:
 
 def _make_remove(file: DataFile, now_ms: int) -> RemoveAction:
     return RemoveAction(
-        path=file.path,
+        path=unquote(file.path),
         data_change=True,
         deletion_timestamp=now_ms,
         partition_values={"asset": file.asset, "date": file.date},
@@ -278,7 +289,8 @@ def _make_remove(file: DataFile, now_ms: int) -> RemoveAction:
 
 
 def _write_time(microseconds: int) -> str:
-    return (EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec="microseconds")
+    time = EPOCH + timedelta(microseconds=microseconds)
+    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _as_data_file(row: Mapping[str, Any]) -> DataFile:

@@ -17,7 +17,7 @@ from vae_anomaly.config import ReadingsConfig
 from vae_anomaly.domain import Contract, Problem
 from vae_anomaly.errors import ContractError, ReadingsError
 from vae_anomaly.readings.check import check_parts, match_contract, note_period, require_one_asset
-from vae_anomaly.readings.chunks import read_chunks, read_head
+from vae_anomaly.readings.chunks import MIN_CHUNK_ROWS, read_chunks, read_head
 from vae_anomaly.readings.columns import merge_columns
 from vae_anomaly.readings.contract import (
     USUAL_ASSET,
@@ -214,6 +214,8 @@ class _Intake:
             return _FileResult()
         try:
             result = self._take_in_rows(file, content_hash)
+        except MemoryError:
+            return self._refuse_size(file, content_hash)
         except (ReadingsError, ContractError) as error:
             self._record_failure(file, content_hash, error)
             return _FileResult(failure=str(error))
@@ -328,6 +330,15 @@ class _Intake:
                 note=json.dumps({**vars(result), "notes": ()}),
             )
         return result
+
+    def _refuse_size(self, file: RawFile, content_hash: str) -> _FileResult:
+        error = ReadingsError(
+            f"Cannot read '{file.path}': expected rows that fit into memory "
+            f"{MIN_CHUNK_ROWS:,} at a time, got larger ones. Are there texts of megabytes in "
+            "it? Leave that column out at the source."
+        )
+        self._record_failure(file, content_hash, error)
+        return _FileResult(failure=str(error))
 
     def _record(self, file: RawFile, content_hash: str, result: _FileResult) -> None:
         row = self.ledger.make_row(file, content_hash, status=STATUS_DONE) | _count(result)

@@ -85,7 +85,8 @@ class _Loader:
     def add_part(self, part: RawPart) -> None:
         contract = self._contract
         wanted = (contract.timestamp, contract.asset, *contract.sensor_names)
-        columns = [name for name in wanted if name is not None and name in part.schema.names]
+        there = frozenset(part.schema.names)
+        columns = [name for name in wanted if name is not None and name in there]
         end = self._filled + part.num_rows
         for batch in part.batches(columns):
             if self._filled + batch.num_rows > end:

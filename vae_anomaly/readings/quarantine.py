@@ -20,6 +20,9 @@ WHOLE_FILE = -1
 UNREADABLE_FILE = "unreadable_file"
 BROKEN_CONTRACT = "broken_contract"
 
+MAX_LETTERS = 10_000
+"""Letters of a text, or bytes, that are kept of one value."""
+
 RULES = {
     Problem.NO_TIMESTAMP: "a row needs a time",
     Problem.IMPLAUSIBLE_TIME: "a time lies in [1980-01-06, 2100-01-01)",
@@ -108,7 +111,7 @@ def _read_rows(part: RawPart, rows: IntArray) -> Iterator[str]:
         wanted = rows[np.searchsorted(rows, start) : np.searchsorted(rows, end)] - start
         if wanted.size:
             taken = pa.Table.from_batches([batch]).take(pa.array(wanted))
-            for row in _times_as_text(taken).to_pylist():
+            for row in _shorten(_times_as_text(taken)).to_pylist():
                 yield write_row(row)
         start = end
 
@@ -119,6 +122,32 @@ def _times_as_text(table: pa.Table) -> pa.Table:
         if pa.types.is_timestamp(item.type) or pa.types.is_date(item.type):
             table = table.set_column(i, item.name, pc.cast(table.column(i), pa.string()))
     return table
+
+
+def _shorten(table: pa.Table) -> pa.Table:
+    """Cut texts that would take more room than all else, before they are unpacked."""
+    for i, item in enumerate(table.schema):
+        column = table.column(i)
+        if pa.types.is_dictionary(item.type):
+            column = pa.chunked_array(
+                [
+                    pa.DictionaryArray.from_arrays(part.indices, _cut(part.dictionary))
+                    for part in column.chunks
+                ],
+                type=None if column.chunks else item.type,
+            )
+        else:
+            column = _cut(column)
+        table = table.set_column(i, item.name, column)
+    return table
+
+
+def _cut(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return pc.utf8_slice_codeunits(column, 0, MAX_LETTERS)
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        return pc.binary_slice(column, 0, MAX_LETTERS)
+    return column
 
 
 def _plain(value: Any) -> Any:
