@@ -181,3 +181,20 @@ def list_options(command: str) -> list[str]:
         return []
     arguments = make_app()[command].assemble_argument_collection()
     return [item.names[0] for item in arguments if item.names[0].startswith("--")]
+
+
+INPUTS = DOCS / "reference" / "inputs.md"
+TEST = re.compile(r"`(?P<file>(unit|integration)/[\w/]+\.py)::(?P<name>\w+)`")
+
+
+def test_every_shape_and_fault_names_a_test_that_there_is() -> None:
+    rows = [line for line in INPUTS.read_text().splitlines() if line.startswith("| ")]
+    rows = [line for line in rows if not line.startswith(("| Input", "| Fault"))]
+    assert len(rows) >= 40
+    for row in rows:
+        found = TEST.search(row)
+        if found is None:
+            assert row.endswith("| the same |")
+            continue
+        text = (PROJECT / "tests" / found["file"]).read_text()
+        assert f"\ndef {found['name']}(" in text, row
