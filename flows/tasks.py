@@ -13,6 +13,7 @@ from prefect.states import Failed
 from prefect.tasks import Task
 
 from flows.artifacts import Progress
+from flows.liveness import mark_alive
 from vae_anomaly.config import read_pipeline_config
 from vae_anomaly.errors import ReadingsError, RegistryError, TableError, VaeAnomalyError
 
@@ -60,13 +61,17 @@ def name_flow_run() -> str:
 def report_refusals(
     function: Callable[ArgumentsT, ResultT],
 ) -> Callable[ArgumentsT, ResultT | State[Any]]:
-    """Let a flow run fail with our message where we refuse; a traceback would say no more."""
+    """Let a flow run fail with our message where we refuse; a traceback would say no more.
+
+    It also marks the flow run as alive while it is.
+    """
     logger = logging.getLogger(function.__module__)
 
     @wraps(function)
     def run(*args: ArgumentsT.args, **kwargs: ArgumentsT.kwargs) -> ResultT | State[Any]:
         try:
-            return function(*args, **kwargs)
+            with mark_alive():
+                return function(*args, **kwargs)
         except VaeAnomalyError as error:
             logger.error("%s", error)  # noqa: TRY400
             return Failed(message=str(error), data=error)

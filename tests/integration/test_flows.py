@@ -1,9 +1,15 @@
 """The flows under Prefect, in this process, from raw files to the report."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from subprocess import DEVNULL
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 import yaml
@@ -12,10 +18,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import get_current_settings
 from prefect.states import Failed
 
 from flows.artifacts import publish_ingest, publish_scores, publish_training
 from flows.ingest import ingest
+from flows.liveness import FOLDER, close_remains
 from flows.schedules import ANCHOR
 from flows.score import score
 from flows.tasks import is_worth_retrying
@@ -32,6 +40,7 @@ from vae_anomaly.errors import (
 )
 from vae_anomaly.operations.pipeline import list_alerts
 from vae_anomaly.readings.ingest import FailedFile, IngestResult
+from vae_anomaly.readings.lock import hold_lock
 from vae_anomaly.wording import name_figure
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("prefect_server")]
@@ -229,3 +238,42 @@ def test_deployments_of_prefect_yaml_load_and_keep_the_default_schedules():
         (schedule,) = item["schedules"]
         assert schedule["interval"] == getattr(ScheduleConfig(), f"{flow.name}_every_s")
         assert schedule["anchor_date"].startswith(f"{ANCHOR:%Y-%m-%dT00:0}")
+
+
+RUN_INGEST = "import sys; from flows.ingest import ingest; ingest(sys.argv[1])"
+
+
+def test_a_flow_run_whose_process_was_killed_is_closed_on_the_next_start(tmp_path):
+    config, _ = write_pipeline(tmp_path)
+    settings = get_current_settings()
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": str(settings.api.url),
+        "PREFECT_HOME": str(settings.home),
+    }
+    with hold_lock(str(tmp_path / "lake"), "ingest"):  # so the other one waits in its flow run
+        command = [sys.executable, "-c", RUN_INGEST, str(config)]
+        other = subprocess.Popen(command, env=environment, stdout=DEVNULL, stderr=DEVNULL)
+        folder = settings.home / FOLDER
+        while not (locks := list(folder.glob("*.lock"))):
+            assert other.poll() is None
+            time.sleep(0.1)
+        (lock,) = locks
+        with get_client(sync_client=True) as client:
+            while not (run := client.read_flow_run(UUID(lock.stem))).state.is_running():
+                time.sleep(0.1)
+        close_remains(folder)
+        assert lock.exists(), "a flow run that lives was closed"
+        other.kill()
+        other.wait()
+    ingest(str(config))
+    assert list(folder.glob("*.lock")) == []
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_run(run.id).state_type is StateType.CRASHED
+    assert read_last_run().state_type is StateType.COMPLETED
+
+
+def test_what_is_left_of_a_flow_run_that_nobody_knows_is_removed(tmp_path):
+    (tmp_path / f"{uuid4()}.lock").touch()
+    close_remains(tmp_path)
+    assert list(tmp_path.iterdir()) == []
