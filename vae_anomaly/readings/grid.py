@@ -26,6 +26,13 @@ BASE_TOLERANCE = 0.0193
 ALIKE_RATIO = 1.47
 """Gaps up to this many times the smallest are taken for the same number of steps."""
 
+FIRST_STEPS = 4.3
+GROWTH = 4.1
+"""Gaps of up to so many steps are looked at first, and so many times longer ones at each turn.
+
+No product of the two is near a whole number of steps, where rounding would decide.
+"""
+
 MAX_CHANCE = 1e-4
 """Largest accepted probability that values without a grid look as if they had one."""
 
@@ -82,7 +89,7 @@ def _fit_step(gaps: FloatArray, step: float, noise: float) -> float:
     Returns:
         The sharpened step, 0 where a gap is no multiple of it or where too few bear it out.
     """
-    longest = 4.0 * step
+    longest = FIRST_STEPS * step
     while True:
         near = gaps[gaps <= longest]
         multiples = np.round(near / step)
@@ -90,7 +97,7 @@ def _fit_step(gaps: FloatArray, step: float, noise: float) -> float:
         if np.any(np.abs(near - multiples * step) > _tolerance(step, noise) * step):
             return 0.0
         sharp = BASE_TOLERANCE * step * float(near.sum()) / (2.0 * noise)
-        longest = min(4.0 * longest, sharp)
+        longest = min(GROWTH * longest, sharp)
         if near.size == gaps.size or gaps[near.size] > sharp:
             return step if _is_convincing(near.size, step, noise) else 0.0
 
