@@ -234,9 +234,11 @@ def fit_density(
     """
     import keras
 
+    from vae_anomaly.model.precision import use_full_precision
     from vae_anomaly.model.trainer import borrow_trainer
     from vae_anomaly.model.training import fit_vae, sample_windows
 
+    use_full_precision()
     modelled, constant, empty, context = _assign_roles(profiles, settings.context)
     require_known_sensors(settings.likelihoods, [one.name for one in profiles])
     moving, mine = values[:, list(modelled)], tuple(profiles[i] for i in modelled)
