@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vae_anomaly.config import ReadingsConfig
-from vae_anomaly.domain import Contract, IntArray, Readings
+from vae_anomaly.domain import MICROSECONDS_PER_S, Contract, IntArray, Readings
 from vae_anomaly.errors import ContractError
 from vae_anomaly.readings.alignment import align_readings, list_rules
 
@@ -37,6 +37,31 @@ def align_labels(labels: pa.Table, ticks: IntArray) -> pa.Table:
     return pa.table(columns)
 
 
+def widen_to_ticks(
+    start_us: int | None, end_us: int | None, *, period_s: float
+) -> tuple[int | None, int | None]:
+    """Say which readings make up the ticks of `[start_us, end_us)`.
+
+    Args:
+        start_us: First tick at the earliest, microseconds since 1970; None for no limit.
+        end_us: End of the ticks, exclusive; None for no limit.
+        period_s: Seconds between ticks.
+
+    Returns:
+        Start and end, exclusive, of the readings.
+
+    Example:
+        >>> widen_to_ticks(60_000_000, 180_000_000, period_s=60.0)
+        (1, 120000001)
+    """
+    period_us = round(period_s * MICROSECONDS_PER_S)
+    if start_us is not None:
+        start_us = -(-start_us // period_us) * period_us - period_us + 1
+    if end_us is not None:
+        end_us = (end_us - 1) // period_us * period_us + 1
+    return start_us, end_us
+
+
 def align_table(
     table: pa.Table, contract: Contract, config: ReadingsConfig, *, purpose: str = "align readings"
 ) -> pa.Table:
@@ -50,8 +75,8 @@ def align_table(
         purpose: What cannot be done otherwise.
 
     Returns:
-        The same columns, one row per asset and tick, sorted by both. To have every reading of a
-        tick, read from after the tick before the first one wanted, up to the last one.
+        The same columns, one row per asset and tick, sorted by both. What to read for certain
+        ticks `widen_to_ticks` says.
 
     Raises:
         ContractError: A sensor is missing.

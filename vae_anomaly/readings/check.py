@@ -26,6 +26,7 @@ from vae_anomaly.errors import ContractError, ReadingsError
 from vae_anomaly.readings.alignment import (
     Rules,
     align_rows,
+    find_ticks,
     infer_own_period,
     list_rules,
     require_numbers_to_average,
@@ -126,6 +127,8 @@ def check_parts(
             loaded, problems, parts, is_aligned=bool(rules)
         )
         layout = replace(layout, period_s=period_s)
+    if rules and _is_at_ticks(loaded.readings, problems, layout.period_s):
+        rules = {}
     notes = (
         *note_unknown_columns(columns, layout),
         *(note_unknown_names(config, columns, layout) if contract is None else ()),
@@ -137,6 +140,12 @@ def check_parts(
         return _align(loaded, problems, layout, rules=rules, gap_steps=config.gap_steps, note=note)
     count = partial(_count, loaded, problems, layout, gap_steps=config.gap_steps, note=note)
     return CheckedReadings(layout, loaded.readings, problems, note, count)
+
+
+def _is_at_ticks(readings: Readings, problems: Texts, period_s: float) -> bool:
+    """Whether each row that can be used has the time of a tick: then none has to be moved."""
+    times = readings.timestamps[problems.equals(Problem.NONE.value)]
+    return bool(np.array_equal(find_ticks(times, period_s=period_s), times))
 
 
 def _align(
