@@ -263,3 +263,27 @@ def longest_flat(values: Sequence[float], segment_start: Sequence[int]) -> int:
             first -= 1
         longest = max(longest, step - first + 1)
     return longest
+
+
+# --- alignment --------------------------------------------------------------------------------
+
+
+def align(
+    rows: Sequence[tuple[str, int, float]], *, period: int, rule: str
+) -> dict[tuple[str, int], float]:
+    """Value at each tick of rows (asset, time, value); NaN where it has none."""
+    ticks: dict[tuple[str, int], list[tuple[int, float]]] = {}
+    for asset, time, value in rows:
+        tick = math.ceil(time / period) * period
+        ticks.setdefault((asset, tick), []).append((time, value))
+    aligned = {}
+    for (asset, tick), members in ticks.items():
+        present = sorted((time, value) for time, value in members if not math.isnan(value))
+        if rule == "none":
+            present = [(time, value) for time, value in present if time == tick]
+        values = [value for _, value in present]
+        if not values:
+            aligned[asset, tick] = math.nan
+        else:
+            aligned[asset, tick] = statistics.fmean(values) if rule == "mean" else values[-1]
+    return aligned

@@ -37,6 +37,9 @@ LikelihoodName = Literal[
     "categorical",
 ]
 
+AlignmentRule = Literal["none", "last", "mean"]
+"""What a tick takes of the values of one sensor."""
+
 RANGE = "[0.0, 14.0]"
 """Limits of a sensor, as an example."""
 
@@ -69,6 +72,11 @@ class ReadingsConfig(_Settings):
         period_s: Seconds between ticks; inferred (median step) where not given.
         sentinels: Values that mean "missing". Any magnitude of 1e30 or more always does.
         gap_steps: A step longer than this many periods is a gap; no window crosses one.
+        align: What of the readings of one period counts at the tick that ends it: `none` leaves
+            all times as they are; `last` takes the latest value of each sensor, `mean` the mean.
+            Ticks are multiples of `period_s` since 1970.
+        alignments: The same by name of sensor, as in `{ valve = "last" }`. Where one is aligned,
+            a sensor with `none` counts only where it has a value at the tick itself.
     """
 
     timestamp: str = "timestamp"
@@ -79,6 +87,8 @@ class ReadingsConfig(_Settings):
     period_s: Annotated[float, Field(gt=0)] | None = None
     sentinels: tuple[float, ...] = ()
     gap_steps: Annotated[int, Field(ge=1)] = 5
+    align: AlignmentRule = "none"
+    alignments: dict[str, AlignmentRule] = Field(default_factory=dict)
 
 
 class ModelConfig(_Settings):

@@ -253,10 +253,13 @@ class CheckedReadings:
 
     Attributes:
         contract: The contract they were read under.
-        readings: All rows as they came, cleaned: infinities and sentinels are NaN.
+        readings: All rows as they came, cleaned: infinities and sentinels are NaN. Or, where the
+            settings align, one row per asset and tick.
         row_problems: A `Problem` per row, the empty text where the row is usable.
         note: Finds `notes`.
         count: Counts what `quality` says. Both take as long as reading, so they wait to be asked.
+        ticks: Where rows were aligned, the row of `readings` that each row of the input became
+            part of, -1 where it could not be used; None where the rows are as they came.
     """
 
     contract: Contract
@@ -264,6 +267,7 @@ class CheckedReadings:
     row_problems: Texts
     note: Callable[[], tuple[str, ...]]
     count: Callable[[], Quality]
+    ticks: IntArray | None = None
 
     @cached_property
     def notes(self) -> tuple[str, ...]:

@@ -146,9 +146,10 @@ def score(
     config: Path = DEFAULT_CONFIG,
     json: Json = False,
 ) -> None:
-    """Score readings: one row out for each row in, in the same order.
+    """Score readings: one row out for each row in, in the same order, or for each tick.
 
-    The file also has the label_* columns of the input.
+    There is one for each tick where the detector aligns readings. The file also has the label_*
+    columns of the input.
 
     Args:
         path: Parquet files, folders, globs or URIs with readings, in raw units.
@@ -164,7 +165,7 @@ def score(
     loaded, version = inputs.load_detector(detector, config=config)
     with show_progress("Scoring"):
         examination = loaded.examine(path, with_expected=False, **_name_model(version))
-        scores = inputs.append_labels(examination.scores, path)
+        scores = inputs.append_labels(examination.scores, path, ticks=examination.checked.ticks)
         inputs.write_scores(scores, out, inputs=path)
     result: dict[str, Any] = {
         "detector": detector if version is None else version.uri,
@@ -248,7 +249,7 @@ def _score_labelled(
         events = None if detector is None else detector.find_events(scores)
     else:
         examination = detector.examine(paths, with_expected=False)
-        scores = inputs.append_labels(examination.scores, paths)
+        scores = inputs.append_labels(examination.scores, paths, ticks=examination.checked.ticks)
         events = examination.events
     return inputs.use_standard_names(scores, contract), events
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from vae_anomaly.domain import LABEL_PREFIX, Contract
+from vae_anomaly.domain import LABEL_PREFIX, Contract, IntArray
 from vae_anomaly.errors import (
     CalibrationError,
     ConfigError,
@@ -227,12 +227,16 @@ def read_files(paths: Sequence[str]) -> pa.Table:
     return _concat([_read_part(part, part.schema.names) for part in open_source(paths)])
 
 
-def append_labels(scores: pa.Table, paths: Sequence[str]) -> pa.Table:
+def append_labels(
+    scores: pa.Table, paths: Sequence[str], *, ticks: IntArray | None = None
+) -> pa.Table:
     """Append the `label_*` columns of the input, row by row.
 
     Args:
-        scores: One row per row of the input, in its order.
+        scores: One row per row of the input, in its order; or one per tick.
         paths: The input.
+        ticks: Row of `scores` that each row of the input became part of, -1 where none. A tick
+            has the largest label of its rows: it is anomalous where one of them is.
 
     Returns:
         The scores with the labels; null where a file has no such column.
@@ -240,6 +244,7 @@ def append_labels(scores: pa.Table, paths: Sequence[str]) -> pa.Table:
     Raises:
         ReadingsError: The labels of two files do not fit together.
     """
+    from vae_anomaly.readings.aligned_tables import align_labels
     from vae_anomaly.readings.source import open_source
 
     parts = open_source(paths)
@@ -247,6 +252,8 @@ def append_labels(scores: pa.Table, paths: Sequence[str]) -> pa.Table:
     if not any(name.startswith(LABEL_PREFIX) for name in names):
         return scores
     labels = _concat([_read_labels(part) for part in parts])
+    if ticks is not None:
+        labels = align_labels(labels, ticks)
     for name in labels.column_names:
         if name.startswith(LABEL_PREFIX):
             scores = scores.append_column(name, labels[name])

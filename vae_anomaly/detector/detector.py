@@ -181,7 +181,8 @@ class Detector:
                 (`lookahead_steps`): give them too where a stream is scored in pieces.
 
         Returns:
-            A table with one row per row of the input, in its order: `timestamp`, the asset if
+            A table with one row per row of the input, in its order, or, where the settings align,
+            one per asset and tick, sorted by both: `timestamp`, the asset if
             the input has one, `nll` (nats), `score` (higher is stranger), `threshold`, `state`
             (`ok`, `anomalous` or `unscorable`), `reason`, `kl` and `contribution` (nats per
             sensor; they and `kl` add up to `nll`).

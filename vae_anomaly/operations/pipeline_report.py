@@ -59,6 +59,7 @@ def make_pipeline_report(config: PipelineConfig, *, reference: str = CHAMPION) -
             f"'{config.training.end}', got none. Ingest newer files, or correct training.end."
         )
     detector, model = open_registry(config.registry).load(reference)
+    view.require_rules_of(detector)
     report = _examine(view, detector, model, steps, first_us=first_us, num_left_out=num_left_out)
     path = write_report(report, config.report)
     return ReportResult(

@@ -126,6 +126,7 @@ def _score_readings(
     scorer = None
     if any(item.any() for item in find_all_due(0).values()):
         scorer = _Scorer(view, _load(registry, model), model)
+        view.require_rules_of(scorer.detector)
         due = find_all_due(scorer.detector.lookahead_steps)
     if scorer is None or not any(item.any() for item in due.values()):
         _mark_scored(view, model)
@@ -223,7 +224,8 @@ def _find_renewed(
     since = view.lake.find_scored_version(model.model_name, model.version)
     if since is None:
         return {}
-    changes = find_changes(view.lake, since=since, until=view.version)
+    is_aligned = bool(view.rules)
+    changes = find_changes(view.lake, since=since, until=view.version, with_new=is_aligned)
     if changes is None:
         logger.warning("version %d of the readings is no more: scoring all again", since)
         changes = {
@@ -234,8 +236,10 @@ def _find_renewed(
             for asset, times in scored.items()
         }
     renewed = {}
-    for asset, change in changes.items():
-        times = steps.get(asset, change.changed[:0])
+    for asset, found in changes.items():
+        times = steps.get(asset, found.changed[:0])
+        period_s = view.contract.period_s
+        change = found.at_ticks(times, period_s=period_s) if is_aligned else found
         view.lake.remove_scores(
             asset,
             np.intersect1d(change.withdrawn, scored.get(asset, times[:0])),

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vae_anomaly.config import PipelineConfig
+from vae_anomaly.config import AlignmentRule, PipelineConfig, ReadingsConfig
 from vae_anomaly.domain import Contract, IntArray
-from vae_anomaly.errors import ConfigError, TableError
+from vae_anomaly.errors import ConfigError, ContractError, TableError
 from vae_anomaly.readings import delta
+from vae_anomaly.readings.aligned_tables import align_table, widen_to_ticks
+from vae_anomaly.readings.alignment import find_ticks, list_rules
 from vae_anomaly.readings.selection import Selection
 from vae_anomaly.readings.tables import Lake
+
+if TYPE_CHECKING:
+    from vae_anomaly.detector.detector import Detector
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -32,11 +38,18 @@ class LakeView:
         lake: The lake.
         contract: Contract of its readings.
         version: Version of its readings.
+        settings: Say how readings are aligned to ticks.
     """
 
     lake: Lake
     contract: Contract
     version: int
+    settings: ReadingsConfig
+
+    @property
+    def rules(self) -> dict[str, AlignmentRule]:
+        """Rule of each sensor; empty where readings are not aligned."""
+        return list_rules(self.settings, self.contract.sensor_names)
 
     def read(
         self,
@@ -45,14 +58,52 @@ class LakeView:
         start_us: int | None = None,
         end_us: int | None = None,
     ) -> pa.Table:
-        """Read the readings of `[start_us, end_us)`, sorted by asset and time."""
+        """Read the steps of `[start_us, end_us)`, sorted by asset and time."""
+        table = self.read_raw(assets=assets, start_us=start_us, end_us=end_us)
+        return align_table(table, self.contract, self.settings)
+
+    def read_raw(
+        self,
+        *,
+        assets: Sequence[str] | None = None,
+        start_us: int | None = None,
+        end_us: int | None = None,
+    ) -> pa.Table:
+        """Read the readings that the steps of `[start_us, end_us)` are made of, as they came."""
+        if self.rules:
+            start_us, end_us = widen_to_ticks(start_us, end_us, period_s=self.contract.period_s)
         return self.lake.read_readings(
             assets=assets, start_us=start_us, end_us=end_us, version=self.version
         )
 
     def read_steps(self) -> dict[str, IntArray]:
-        """Read the times of all readings: microseconds since 1970 per asset, ascending."""
-        return split_times(self.lake.read_readings(version=self.version, columns=()))
+        """Read the times of all steps: microseconds since 1970 per asset, ascending."""
+        times = split_times(self.lake.read_readings(version=self.version, columns=()))
+        if not self.rules:
+            return times
+        period_s = self.contract.period_s
+        return {
+            asset: np.unique(find_ticks(mine, period_s=period_s)) for asset, mine in times.items()
+        }
+
+    def require_rules_of(self, detector: Detector) -> None:
+        """Refuse a detector that was fitted to readings that were aligned otherwise.
+
+        Raises:
+            ContractError: It was.
+        """
+        theirs = list_rules(detector.record.config.readings, detector.contract.sensor_names)
+        if theirs == self.rules:
+            return
+        raise ContractError(
+            f"Cannot score: expected readings aligned as those the detector was fitted to "
+            f"({_describe_rules(theirs)}), got settings that say otherwise "
+            f"({_describe_rules(self.rules)}). Set align and alignments back, or train anew."
+        )
+
+
+def _describe_rules(rules: Mapping[str, AlignmentRule]) -> str:
+    return ", ".join(f"{name}: {rule}" for name, rule in rules.items()) or "not aligned"
 
 
 def open_lake(config: PipelineConfig, *, verb: str) -> LakeView:
@@ -75,7 +126,7 @@ def open_lake(config: PipelineConfig, *, verb: str) -> LakeView:
             f"Cannot {verb}: expected readings in the lake '{lake.root}', got none. "
             "Run 'vae-anomaly run ingest' first."
         )
-    return LakeView(lake, contract, version)
+    return LakeView(lake, contract, version, config.detector.readings)
 
 
 def parse_time(text: str, *, setting: str) -> int | None:

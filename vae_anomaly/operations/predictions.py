@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vae_anomaly.domain import Contract
+from vae_anomaly.readings.alignment import list_rules
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,8 @@ def predict_frame(detector: Detector, readings: pd.DataFrame) -> pd.DataFrame:
             included.
 
     Returns:
-        One row per row of `readings`, in its order and with its index: `nll`, `score`,
+        One row per row of `readings`, in its order and with its index (or one per tick, with an
+        index of its own, where the detector aligns): `nll`, `score`,
         `threshold`, `kl`, `state`, `reason`, and `contribution_<sensor>` per sensor. A missing
         number is None, since NaN is not JSON; such a column then holds objects.
 
@@ -54,7 +56,8 @@ def predict_frame(detector: Detector, readings: pd.DataFrame) -> pd.DataFrame:
     arrays += scores["contribution"].combine_chunks().flatten()
     columns = {name: _read_numbers(array) for name, array in zip(numbers, arrays, strict=True)}
     columns |= {name: scores[name].to_numpy() for name in TEXTS}
-    return pd.DataFrame(columns, index=readings.index)
+    is_aligned = list_rules(detector.record.config.readings, detector.contract.sensor_names)
+    return pd.DataFrame(columns, index=None if is_aligned else readings.index)
 
 
 def _read_numbers(array: pa.Array) -> np.ndarray:

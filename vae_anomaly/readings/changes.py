@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
 from vae_anomaly.domain import FloatArray, IntArray
 from vae_anomaly.errors import TableError
+from vae_anomaly.readings.alignment import find_ticks
 from vae_anomaly.readings.data_files import DataFile, DataFolder, list_data_files
 from vae_anomaly.readings.rows import equal_rows
 from vae_anomaly.readings.tables import Lake
@@ -17,24 +18,41 @@ from vae_anomaly.readings.tables import Lake
 
 @dataclass(frozen=True)
 class Changes:
-    """What changed of one asset; rows that are new are not among it.
+    """What changed of one asset.
 
     Attributes:
         changed: Times of rows with other values, ascending, microseconds since 1970.
         withdrawn: Times of rows that are no more, ascending.
+        new: Times of rows that are new, ascending, where they were asked for.
     """
 
     changed: IntArray
     withdrawn: IntArray
+    new: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def at_ticks(self, ticks: IntArray, *, period_s: float) -> Changes:
+        """Return what changed of the ticks that these rows are part of.
+
+        Args:
+            ticks: All ticks of the asset now, ascending.
+            period_s: Seconds between them.
+        """
+        rows = np.concatenate([self.changed, self.withdrawn, self.new])
+        touched = np.unique(find_ticks(rows, period_s=period_s))
+        is_there = np.isin(touched, ticks)
+        return Changes(changed=touched[is_there], withdrawn=touched[~is_there])
 
 
-def find_changes(lake: Lake, *, since: int, until: int) -> dict[str, Changes] | None:
+def find_changes(
+    lake: Lake, *, since: int, until: int, with_new: bool = False
+) -> dict[str, Changes] | None:
     """Find the rows of `readings` that changed or went away, by the files that were replaced.
 
     Args:
         lake: The lake.
         since: Older version of `readings`.
         until: Newer version.
+        with_new: Whether to find new rows too, for which all files that are new are read.
 
     Returns:
         The changes per asset; None where the older version, or a file of it, is no more, so that
@@ -50,8 +68,8 @@ def find_changes(lake: Lake, *, since: int, until: int) -> dict[str, Changes] | 
         added = _group([file for path, file in after.items() if path not in before])
         columns = tuple(lake.reading_columns().values())
         found: dict[str, list[Changes]] = {}
-        for key, files in removed.items():
-            old = _read(folder, files, columns)
+        for key in (removed | added) if with_new else removed:
+            old = _read(folder, removed.get(key, []), columns)
             new = _read(folder, added.get(key, []), columns)
             found.setdefault(key[0], []).append(_compare(old, new))
     except TableError:
@@ -60,6 +78,7 @@ def find_changes(lake: Lake, *, since: int, until: int) -> dict[str, Changes] | 
         asset: Changes(
             changed=np.sort(np.concatenate([part.changed for part in parts])),
             withdrawn=np.sort(np.concatenate([part.withdrawn for part in parts])),
+            new=np.sort(np.concatenate([part.new for part in parts])),
         )
         for asset, parts in found.items()
     }
@@ -89,7 +108,8 @@ def _compare(old: tuple[IntArray, FloatArray], new: tuple[IntArray, FloatArray])
     new_times, new_values = new
     if not new_times.size:
         return Changes(changed=times[:0], withdrawn=times)
+    added = np.setdiff1d(new_times, times)
     place = np.minimum(np.searchsorted(new_times, times), new_times.size - 1)
     is_there = new_times[place] == times
     is_same = equal_rows(values, new_values[place])
-    return Changes(changed=times[is_there & ~is_same], withdrawn=times[~is_there])
+    return Changes(times[is_there & ~is_same], withdrawn=times[~is_there], new=added)

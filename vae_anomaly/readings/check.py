@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -22,6 +23,14 @@ from vae_anomaly.domain import (
     Texts,
 )
 from vae_anomaly.errors import ContractError, ReadingsError
+from vae_anomaly.readings.alignment import (
+    Rules,
+    align_rows,
+    find_ticks,
+    infer_own_period,
+    list_rules,
+    require_numbers_to_average,
+)
 from vae_anomaly.readings.columns import RawColumn, merge_columns
 from vae_anomaly.readings.contract import (
     TEXT,
@@ -33,9 +42,9 @@ from vae_anomaly.readings.contract import (
 )
 from vae_anomaly.readings.load import LoadedReadings, load_readings
 from vae_anomaly.readings.merge import merge_rows
+from vae_anomaly.readings.notes import note_parts, note_times
 from vae_anomaly.readings.quality import profile_sensors
 from vae_anomaly.readings.rows import (
-    PERIOD_TOLERANCE,
     count_out_of_order,
     find_problems,
     find_steps,
@@ -47,7 +56,6 @@ from vae_anomaly.readings.rows import (
     take_rows,
 )
 from vae_anomaly.readings.source import RawPart, RawSource, name_parts, open_source
-from vae_anomaly.wording import format_plural
 
 DEFAULT_CONFIG = ReadingsConfig()
 
@@ -112,22 +120,61 @@ def check_parts(
     problems = judge_rows(loaded.readings)
     conflicts = problems.equals(Problem.CONFLICTING_DUPLICATE.value)
     require_one_asset(float(np.mean(conflicts)), layout)
+    rules = list_rules(config, layout.sensor_names)
     if contract is None:
-        layout = replace(
-            layout, period_s=config.period_s or _infer_period(loaded, problems, parts)
+        require_numbers_to_average(loaded.readings, rules)
+        period_s = config.period_s or _infer_period(
+            loaded, problems, parts, is_aligned=bool(rules)
         )
+        layout = replace(layout, period_s=period_s)
+    if rules and _is_at_ticks(loaded.readings, problems, layout.period_s):
+        rules = {}
     notes = (
         *note_unknown_columns(columns, layout),
         *(note_unknown_names(config, columns, layout) if contract is None else ()),
         *loaded.notes,
-        *_note_parts(parts, columns, layout),
+        *note_parts(parts, columns, layout),
     )
+    note = partial(_note, loaded.readings, problems, layout, notes=notes, rules=rules)
+    if rules:
+        return _align(loaded, problems, layout, rules=rules, gap_steps=config.gap_steps, note=note)
+    count = partial(_count, loaded, problems, layout, gap_steps=config.gap_steps, note=note)
+    return CheckedReadings(layout, loaded.readings, problems, note, count)
+
+
+def _is_at_ticks(readings: Readings, problems: Texts, period_s: float) -> bool:
+    """Whether each row that can be used has the time of a tick: then none has to be moved."""
+    times = readings.timestamps[problems.equals(Problem.NONE.value)]
+    return bool(np.array_equal(find_ticks(times, period_s=period_s), times))
+
+
+def _align(
+    loaded: LoadedReadings,
+    problems: Texts,
+    contract: Contract,
+    *,
+    rules: Rules,
+    gap_steps: int,
+    note: Callable[[], tuple[str, ...]],
+) -> CheckedReadings:
+    """Put the usable rows at ticks; those with a problem are counted and go no further."""
+    readings = loaded.readings
+    usable = _find_usable(readings, problems)
+    aligned = align_rows(_take(readings, usable), period_s=contract.period_s, rules=rules)
+    ticks = np.full(readings.num_rows, -1, dtype=np.int64)
+    ticks[usable] = aligned.rows
+    steps = find_steps(aligned.readings, np.arange(aligned.readings.num_rows))
     return CheckedReadings(
-        contract=layout,
-        readings=loaded.readings,
-        row_problems=problems,
-        note=partial(_note, loaded.readings, problems, layout, notes=notes),
-        count=partial(_count, loaded, problems, layout, gap_steps=config.gap_steps, notes=notes),
+        contract=contract,
+        readings=aligned.readings,
+        row_problems=Texts(
+            np.zeros(aligned.readings.num_rows, dtype=problems.codes.dtype), problems.names
+        ),
+        note=note,
+        count=partial(
+            _count, loaded, problems, contract, gap_steps=gap_steps, note=note, steps=steps
+        ),
+        ticks=ticks,
     )
 
 
@@ -171,8 +218,14 @@ def infer_period(steps: IntArray, *, where: str) -> float:
     return float(np.median(steps)) / MICROSECONDS_PER_S
 
 
-def _infer_period(loaded: LoadedReadings, problems: Texts, parts: Sequence[RawPart]) -> float:
-    steps = find_steps(loaded.readings, _find_usable(loaded.readings, problems))
+def _infer_period(
+    loaded: LoadedReadings, problems: Texts, parts: Sequence[RawPart], *, is_aligned: bool
+) -> float:
+    usable = _find_usable(loaded.readings, problems)
+    own_s = infer_own_period(loaded.readings, usable) if is_aligned else math.nan
+    if own_s > 0:
+        return own_s
+    steps = find_steps(loaded.readings, usable)
     return infer_period(steps, where=name_parts(parts))
 
 
@@ -219,31 +272,15 @@ def require_one_asset(share: float, contract: Contract) -> None:
         )
 
 
-def _note_parts(
-    parts: Sequence[RawPart], columns: Mapping[str, RawColumn], contract: Contract
-) -> tuple[str, ...]:
-    """Note files without rows and files without some of the columns that are read."""
-    notes = []
-    empty = [part.name for part in parts if part.num_rows == 0]
-    if empty:
-        have = "has" if len(empty) == 1 else "have"
-        files = format_plural(len(parts), "file")
-        notes.append(f"{len(empty)} of {files} {have} no rows: {', '.join(empty[:3])}")
-    for name in (contract.timestamp, contract.asset, *contract.sensor_names):
-        missing = columns[name].missing_from if name is not None else ()
-        if missing:
-            notes.append(
-                f"column '{name}' is missing from {len(missing)} of "
-                f"{format_plural(len(parts), 'file')}, "
-                f"first from {missing[0]}; it is null there"
-            )
-    return tuple(notes)
-
-
 def _note(
-    readings: Readings, problems: Texts, contract: Contract, *, notes: tuple[str, ...]
+    readings: Readings,
+    problems: Texts,
+    contract: Contract,
+    *,
+    notes: tuple[str, ...],
+    rules: Rules,
 ) -> tuple[str, ...]:
-    """Return the notes so far, and those on the period and on sensors without any value."""
+    """Return the notes so far, and those on times and on sensors without any value."""
     usable = _find_usable(readings, problems)
     values = take_rows(readings.values, usable)
     empty = [
@@ -251,23 +288,8 @@ def _note(
         for k, sensor in enumerate(contract.sensor_names)
         if len(values) == 0 or np.isnan(values[:, k]).all()
     ]
-    found = (*notes, *note_period(find_steps(readings, usable), contract.period_s))
+    found = (*notes, *note_times(readings, usable, contract.period_s, is_aligned=bool(rules)))
     return (*found, f"sensors without any value: {list_names(empty)}") if empty else found
-
-
-def note_period(steps: IntArray, period_s: float) -> tuple[str, ...]:
-    """Note a median step that is not the period of the contract.
-
-    Args:
-        steps: Microseconds between neighbours.
-        period_s: Seconds between ticks by the contract.
-    """
-    if steps.size == 0:
-        return ()
-    median_s = float(np.median(steps)) / MICROSECONDS_PER_S
-    if abs(median_s - period_s) <= PERIOD_TOLERANCE * period_s:
-        return ()
-    return (f"the median step is {median_s:g} s, the contract says {period_s:g} s",)
 
 
 def _count(
@@ -276,14 +298,17 @@ def _count(
     contract: Contract,
     *,
     gap_steps: int,
-    notes: tuple[str, ...],
+    note: Callable[[], tuple[str, ...]],
+    steps: IntArray | None = None,
 ) -> Quality:
     readings = loaded.readings
     usable = _find_usable(readings, problems)
     counts = _count_problems(problems)
     num_duplicates = counts.get(Problem.DUPLICATE.value, 0)
-    steps = measure_steps(
-        find_steps(readings, usable), period_s=contract.period_s, gap_steps=gap_steps
+    figures = measure_steps(
+        find_steps(readings, usable) if steps is None else steps,
+        period_s=contract.period_s,
+        gap_steps=gap_steps,
     )
     usable_readings = _take(readings, usable)
     sensors = profile_sensors(
@@ -301,15 +326,15 @@ def _count(
         num_quarantined=readings.num_rows - int(usable.size) - num_duplicates,
         problems=counts,
         num_out_of_order=count_out_of_order(readings, np.flatnonzero(has_key(problems))),
-        num_gaps=steps.num_gaps,
-        longest_gap_s=steps.longest_gap_s,
+        num_gaps=figures.num_gaps,
+        longest_gap_s=figures.longest_gap_s,
         period_s=contract.period_s,
-        irregular_share=steps.irregular_share,
+        irregular_share=figures.irregular_share,
         first_us=int(times.min()) if times.size else NO_TIME,
         last_us=int(times.max()) if times.size else NO_TIME,
         num_assets=int(np.count_nonzero(np.bincount(usable_readings.asset_codes))),
         sensors=sensors,
-        notes=_note(readings, problems, contract, notes=notes),
+        notes=note(),
     )
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from vae_anomaly.config import ReadingsConfig
 from vae_anomaly.domain import Contract, Problem
 from vae_anomaly.errors import ContractError, ReadingsError
-from vae_anomaly.readings.check import check_parts, match_contract, note_period, require_one_asset
+from vae_anomaly.readings.check import check_parts, match_contract, require_one_asset
 from vae_anomaly.readings.chunks import MIN_CHUNK_ROWS, read_chunks, read_head
 from vae_anomaly.readings.columns import merge_columns
 from vae_anomaly.readings.contract import (
@@ -32,6 +32,7 @@ from vae_anomaly.readings.files import Location, RawFile, explain_file_errors, l
 from vae_anomaly.readings.intake import Delivery, Outcome, Staging
 from vae_anomaly.readings.layout import readings_schema
 from vae_anomaly.readings.lock import hold_lock
+from vae_anomaly.readings.notes import note_period
 from vae_anomaly.readings.quarantine import (
     BROKEN_CONTRACT,
     UNREADABLE_FILE,
