@@ -93,6 +93,7 @@ def score_readings(
         RegistryError: There is no such model version.
         ContractError: The lake and the model version have different sensors.
     """
+    open_lake(config, verb="score")  # what is missing is said before anything is made
     with hold_lock(config.lake.root, "score"):
         return _score_readings(config, reference=reference, progress=progress)
 

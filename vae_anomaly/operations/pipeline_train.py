@@ -25,6 +25,7 @@ from vae_anomaly.operations.pipeline_tables import (
 )
 from vae_anomaly.operations.registry import CHAMPION, DECISION_TAG, ModelVersion, open_registry
 from vae_anomaly.readings.contract import USUAL_ASSET
+from vae_anomaly.readings.lock import hold_lock
 
 if TYPE_CHECKING:
     from vae_anomaly.detector.detector import Detector
@@ -56,6 +57,14 @@ def train_detector(
         CalibrationError: The held-out part cannot carry the alert rate asked for.
         RegistryError: The registry cannot be reached.
     """
+    open_lake(config, verb="train a detector")  # said before anything is made
+    with hold_lock(config.lake.root, "train"):
+        return _train_detector(config, progress=progress)
+
+
+def _train_detector(
+    config: PipelineConfig, *, progress: Callable[[int, int], None] | None
+) -> TrainResult:
     view = open_lake(config, verb="train a detector")
     table = _read_training(view, config.training)
     fingerprint = fingerprint_training(table, config.detector, seed=config.seed)

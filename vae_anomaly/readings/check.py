@@ -100,7 +100,9 @@ def check_readings(
         (['', '', 'duplicate'], 60.0)
     """
     parts = open_source(source, timestamp=contract.timestamp if contract else config.timestamp)
-    return check_parts(parts, config=config, contract=contract, purpose=purpose)
+    return check_parts(
+        parts, config=config, contract=contract, purpose=purpose, may_average_states=False
+    )
 
 
 def check_parts(
@@ -109,8 +111,13 @@ def check_parts(
     config: ReadingsConfig,
     contract: Contract | None = None,
     purpose: str = "read readings",
+    may_average_states: bool = True,
 ) -> CheckedReadings:
-    """Check parts that are open already; see `check_readings`."""
+    """Check parts that are open already; see `check_readings`.
+
+    `may_average_states` tells whether settings are accepted that take the mean of a sensor of two
+    states: a lake takes readings whatever training refuses to do with them.
+    """
     columns = merge_columns(parts)
     if contract is None:
         layout = _infer(columns, config)
@@ -122,7 +129,8 @@ def check_parts(
     require_one_asset(float(np.mean(conflicts)), layout)
     rules = list_rules(config, layout.sensor_names)
     if contract is None:
-        require_numbers_to_average(loaded.readings, rules)
+        if not may_average_states:
+            require_numbers_to_average(loaded.readings, rules)
         period_s = config.period_s or _infer_period(
             loaded, problems, parts, is_aligned=bool(rules)
         )

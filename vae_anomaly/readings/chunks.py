@@ -61,10 +61,21 @@ def read_chunks(
 
 
 def read_head(part: RawPart) -> RawPart:
-    """Return the first chunk of a part as a part: what a contract is inferred from."""
-    names = part.schema.names
-    batches = next(_gather(part, names, num_sensors=len(names)), [])
-    return _as_part(part, batches)
+    """Return the first chunk of a part as a part: what a contract is inferred from.
+
+    Columns are read where they are asked for.
+    """
+    num_rows = min(part.num_rows, _find_limit(len(part.schema.names)))
+
+    def read(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        left = num_rows
+        for batch in part.batches(columns):
+            yield batch.slice(0, left)
+            left -= batch.num_rows
+            if left <= 0:
+                return
+
+    return replace(part, num_rows=num_rows, batches=read)
 
 
 def _read_ahead(
@@ -81,7 +92,7 @@ def _read_ahead(
 def _gather(
     part: RawPart, columns: Sequence[str], *, num_sensors: int
 ) -> Iterator[list[pa.RecordBatch]]:
-    limit = max(CHUNK_CELLS // (num_sensors + CELLS_PER_ROW), MIN_CHUNK_ROWS)
+    limit = _find_limit(num_sensors)
     batches: list[pa.RecordBatch] = []
     for batch in part.batches(columns):
         batches.append(batch)
@@ -90,6 +101,11 @@ def _gather(
             batches = []
     if batches:
         yield batches
+
+
+def _find_limit(num_sensors: int) -> int:
+    """Return how many rows of so many sensors make a chunk."""
+    return max(CHUNK_CELLS // (num_sensors + CELLS_PER_ROW), MIN_CHUNK_ROWS)
 
 
 def _as_part(part: RawPart, batches: Sequence[pa.RecordBatch]) -> RawPart:

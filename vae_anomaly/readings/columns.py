@@ -11,14 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vae_anomaly.domain import NO_TIME, FloatArray, IntArray
+from vae_anomaly.domain import MICROSECONDS_PER_DAY, NO_TIME, FloatArray, IntArray
 from vae_anomaly.errors import ContractError, ReadingsError, VaeAnomalyError
 from vae_anomaly.readings.source import RawPart
 
 MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 """Microseconds per unit of an Arrow timestamp; nanoseconds are divided instead."""
-
-MICROSECONDS_PER_DAY = 86_400_000_000
 
 ZONE_PATTERN = r"(Z|z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 """Zone at the end of an ISO 8601 time."""

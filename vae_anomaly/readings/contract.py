@@ -143,6 +143,34 @@ def check_contract(columns: Mapping[str, RawColumn], contract: Contract, *, purp
         _check_kinds(columns[name], purpose=purpose, way_out="")
 
 
+def check_settings(contract: Contract, config: ReadingsConfig) -> None:
+    """Refuse settings that no longer say what the contract of the lake says.
+
+    Args:
+        contract: The contract.
+        config: The settings of the readings.
+
+    Raises:
+        ContractError: They ask for something else.
+    """
+    names, period_s = contract.sensor_names, config.period_s or contract.period_s
+    kept = tuple(name for name in names if name not in config.ignore)
+    asset = (contract.asset or USUAL_ASSET) if config.asset == USUAL_ASSET else config.asset
+    for what, written, asked in (
+        ("sensors", sorted(names), sorted(config.sensors or names)),
+        ("sensors, without the ignored ones,", names, kept),
+        ("time column", contract.timestamp, config.timestamp),
+        ("asset column", contract.asset or asset, asset),
+        ("period in seconds", contract.period_s, period_s),
+    ):
+        if written != asked:
+            raise ContractError(
+                f"Cannot ingest: expected the {what} of the contract of the lake, "
+                f"{_write_value(written)}, got {_write_value(asked)} in the settings. "
+                "Use another root for other readings, or ask for the same again."
+            )
+
+
 def note_unknown_columns(columns: Mapping[str, RawColumn], contract: Contract) -> tuple[str, ...]:
     """Note the columns that a contract does not know and that are left out."""
     known = {contract.timestamp, contract.asset, *contract.sensor_names, *contract.ignored}
@@ -225,6 +253,10 @@ def list_names(names: Iterable[str]) -> str:
         return repr(every)
     shown = ", ".join(repr(name) for name in every[:MAX_NAMES])
     return f"({shown}, and {len(every) - MAX_NAMES} more)"
+
+
+def _write_value(value: str | float | Sequence[str]) -> str:
+    return repr(value) if isinstance(value, str | float) else list_names(value)
 
 
 def _check_timestamp(

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -26,6 +26,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.schema import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
+from vae_anomaly.domain import MICROSECONDS_PER_DAY
 from vae_anomaly.readings.delta import TRANSACTION_VERSION, explain_table_errors
 from vae_anomaly.readings.layout import PARTITIONS, TIME
 
@@ -42,8 +43,6 @@ ASCENDING = ("timestamp", "_row")
 SAMPLE_VALUES = 2_048
 MAX_DISTINCT_SHARE = 0.4
 """A column with a smaller share of distinct values in the sample is written with a dictionary."""
-
-MICROSECONDS_PER_DAY = 86_400_000_000
 
 MAX_STAT = 32
 """Texts this long may be cut in statistics."""
@@ -171,21 +170,41 @@ class DataFolder:
 
 
 def list_data_files(
-    uri: str, *, assets: Collection[str] | None = None, version: int | None = None
+    uri: str,
+    *,
+    spans: Mapping[str, tuple[int, int]] | None = None,
+    version: int | None = None,
 ) -> list[DataFile]:
     """List the data files of `readings` with what their statistics say.
 
     Args:
         uri: The table; without it there are no files.
-        assets: Assets wanted, None for all.
+        spans: First and last time wanted per asset, microseconds since 1970; files of the days
+            between them are listed. None for all assets and times.
         version: Version of the table, None for the newest.
     """
     with explain_table_errors("read", uri):
         if not DeltaTable.is_deltatable(uri):
             return []
         actions = pa.table(DeltaTable(uri, version=version).get_add_actions(flatten=True))
-    files = (_as_data_file(row) for row in actions.to_pylist())
-    return [file for file in files if assets is None or file.asset in assets]
+    if spans is not None:
+        actions = _select(actions, spans)
+    return [_as_data_file(row) for row in actions.to_pylist()]
+
+
+def _select(actions: pa.Table, spans: Mapping[str, tuple[int, int]]) -> pa.Table:
+    """Select the files of some assets and days, before a row of them becomes an object."""
+    assets = pa.array(spans, pa.string())
+    found = pc.index_in(actions["partition.asset"].cast(pa.string()), assets)
+    actions = actions.filter(pc.is_valid(found))
+    place = found.drop_null()
+    ends = [
+        pa.array([span[k] // MICROSECONDS_PER_DAY for span in spans.values()], pa.int32())
+        for k in (0, 1)
+    ]
+    days = actions["partition.date"].cast(pa.date32()).cast(pa.int32())
+    first, last = (end.cast(pa.int32()).take(place) for end in ends)
+    return actions.filter(pc.and_(pc.greater_equal(days, first), pc.less_equal(days, last)))
 
 
 def commit_files(

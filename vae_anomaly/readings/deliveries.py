@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Any
 
@@ -16,6 +17,11 @@ BATCH_LETTERS = 16
 STATUS_DONE = "done"
 STATUS_FAILED = "failed"
 """Tried again at each ingest, since settings or contract may have been mended."""
+
+
+SETTLED_US = 2_000_000
+"""A file can change again without another time of change within this time: stores and old
+filesystems keep whole seconds, or every other one."""
 
 
 class DeliveryBook:
@@ -49,7 +55,10 @@ class DeliveryBook:
         return file.name in self._last
 
     def is_unchanged(self, file: RawFile) -> bool:
-        """Whether a file has the name, size and time of change of what was taken in last."""
+        """Whether a file has the name, size and time of change of what was taken in last.
+
+        A file that was taken in right after it had changed is not known by its time.
+        """
         last = self._last.get(file.name)
         if last is None or file.modified_us is None or last["modified"] is None:
             return False
@@ -78,6 +87,13 @@ class DeliveryBook:
             "batch": self.name_batch(content_hash),
             "status": status,
             "size": file.size,
-            "modified": file.modified_us,
+            "modified": _settled(file),
             "delivery": self._num_deliveries + 1,
         }
+
+
+def _settled(file: RawFile) -> int | None:
+    """Return a file's time of change, None where it is too recent to know the file by."""
+    if file.modified_us is None or time.time() * 1e6 - file.modified_us < SETTLED_US:
+        return None
+    return file.modified_us

@@ -55,6 +55,12 @@ def table_version(uri: str) -> int | None:
         return int(DeltaTable(uri).version())
 
 
+def column_names(uri: str) -> tuple[str, ...]:
+    """Return the columns of a table."""
+    with explain_table_errors("read", uri):
+        return tuple(_schema(DeltaTable(uri)).names)
+
+
 def count_rows(uri: str) -> int:
     """Return the rows of a table, 0 where there is no table."""
     if not has_table(uri):

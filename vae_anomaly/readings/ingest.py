@@ -20,7 +20,7 @@ from vae_anomaly.readings.check import check_parts, match_contract, require_one_
 from vae_anomaly.readings.chunks import MIN_CHUNK_ROWS, read_chunks, read_head
 from vae_anomaly.readings.columns import merge_columns
 from vae_anomaly.readings.contract import (
-    USUAL_ASSET,
+    check_settings,
     list_names,
     note_unknown_columns,
     note_unknown_names,
@@ -185,10 +185,11 @@ class _Intake:
     def __init__(self, lake: Lake, config: ReadingsConfig) -> None:
         self._lake = lake
         self._config = config
+        lake.require_layout()
         self._contract = lake.read_contract()
         self.ledger = DeliveryBook(lake.read_ledger())
         if self._contract is not None:
-            _check_settings(self._contract, config)
+            check_settings(self._contract, config)
 
     def find_contract(self, files: Sequence[RawFile]) -> None:
         """Write down the contract of the first file that has one, where there is none yet."""
@@ -197,12 +198,16 @@ class _Intake:
                 part = open_file(file)
                 if part.num_rows == 0:
                     continue
-                checked = check_parts([read_head(part)], config=self._config)
+                self._contract = self._infer(part)
             except (ReadingsError, ContractError):
                 continue  # its turn to fail with a reason comes in `take_in`
-            self._contract = checked.contract
-            self._lake.write_contract(checked.contract)
             return
+
+    def _infer(self, part: RawPart) -> Contract:
+        """Infer the contract from the first rows of a file, and write it down."""
+        contract = check_parts([read_head(part)], config=self._config).contract
+        self._lake.write_contract(contract)
+        return contract
 
     def take_in(self, file: RawFile) -> _FileResult:
         if self.ledger.is_unchanged(file):
@@ -249,8 +254,7 @@ class _Intake:
         folder, columns = self._lake.readings_folder(), self._lake.reading_columns()
         with Staging(folder, delivery, columns=columns) as staging:
             notes += self._stage_rows(file, part, contract, staging)
-            assets = {added.asset for added in staging.added}
-            staging.settle(list_data_files(folder.uri, assets=assets))
+            staging.settle(list_data_files(folder.uri, spans=staging.find_spans()))
         return self._commit(
             file, part, delivery, staging, commit_id=commit_id, notes=tuple(dict.fromkeys(notes))
         )
@@ -276,14 +280,12 @@ class _Intake:
         if empty.any():
             names = np.array(contract.sensor_names, dtype=object)[empty].tolist()
             notes += (f"sensors without any value: {list_names(names)}",)
-        staging.wait()
         return notes
 
     def _match(self, part: RawPart) -> tuple[Contract, tuple[str, ...]]:
         """Check the columns of a file against the contract of the lake."""
         if self._contract is None:
-            self._contract = check_parts([part], config=self._config).contract
-            self._lake.write_contract(self._contract)
+            self._contract = self._infer(part)
         if self._contract.asset is None:
             require_asset(part.schema.names, self._config.asset, purpose="ingest")
         columns = merge_columns([part])
@@ -376,30 +378,6 @@ def hash_file(file: RawFile) -> str:
         while chunk := stream.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _check_settings(contract: Contract, config: ReadingsConfig) -> None:
-    """Refuse settings that no longer say what the contract of the lake says."""
-    names, period_s = contract.sensor_names, config.period_s or contract.period_s
-    kept = tuple(name for name in names if name not in config.ignore)
-    asset = (contract.asset or USUAL_ASSET) if config.asset == USUAL_ASSET else config.asset
-    for what, written, asked in (
-        ("sensors", sorted(names), sorted(config.sensors or names)),
-        ("sensors, without the ignored ones,", names, kept),
-        ("time column", contract.timestamp, config.timestamp),
-        ("asset column", contract.asset or asset, asset),
-        ("period in seconds", contract.period_s, period_s),
-    ):
-        if written != asked:
-            raise ContractError(
-                f"Cannot ingest: expected the {what} of the contract of the lake, "
-                f"{_write_value(written)}, got {_write_value(asked)} in the settings. "
-                "Use another root for other readings, or ask for the same again."
-            )
-
-
-def _write_value(value: str | float | Sequence[str]) -> str:
-    return repr(value) if isinstance(value, str | float) else list_names(value)
 
 
 def _check_asset_names(names: Sequence[str], file: RawFile) -> None:

@@ -12,13 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vae_anomaly.domain import BoolArray, IntArray, Problem, Readings
+from vae_anomaly.domain import MICROSECONDS_PER_DAY, BoolArray, IntArray, Problem, Readings
 from vae_anomaly.readings.data_files import DataFile, DataFolder
 from vae_anomaly.readings.layout import readings_schema, readings_to_table
 from vae_anomaly.readings.merge import Merge, merge_rows
 from vae_anomaly.readings.rows import equal_rows, find_problems, problem_code, sort_rows, take_rows
-
-MICROSECONDS_PER_DAY = 86_400_000_000
 
 NUM_WRITERS = 2
 """Files written at once, while the next rows are read: Arrow holds no lock meanwhile."""
@@ -138,14 +136,19 @@ class Staging:
         ]
         return merge.kept
 
+    def find_spans(self) -> dict[str, tuple[int, int]]:
+        """Return the first and last time of what was staged, per asset."""
+        self.wait()
+        return _find_spans(self.added)
+
     def settle(self, known: Sequence[DataFile]) -> None:
         """Merge staged files with one another and with what the table holds of the same time.
 
         Args:
-            known: Data files of the table, of the assets of this delivery at least.
+            known: Data files of the table, those of the assets and days of `find_spans` at
+                least.
         """
-        self.wait()
-        spans = _find_spans(self.added)
+        spans = self.find_spans()
         staged, self.added = self.added, []
         parts: dict[tuple[str, str], list[tuple[DataFile, bool]]] = {}
         for file in staged:
@@ -198,22 +201,20 @@ class Staging:
         last_us = max(file.last_us for file in files)
         num_slices = -(-sum(file.num_rows for file in files) // MERGE_ROWS)
         cuts = np.linspace(first_us, last_us + 1, num_slices + 1).astype(np.int64)
-        results = [
-            self._merge_rows(
-                self._read(new, int(begin), int(end) - 1),
-                self._read(old, int(begin), int(end) - 1),
-                span=span,
+        rewritten: list[DataFile] = []
+        is_rewritten = False
+        for begin, end in pairwise(cuts.tolist()):
+            old_rows, new_rows, changes_old = self._merge_rows(
+                self._read(new, begin, end - 1), self._read(old, begin, end - 1), span=span
             )
-            for begin, end in pairwise(cuts)
-        ]
-        is_rewritten = any(changes_old for _, _, changes_old in results)
-        for old_rows, new_rows, _ in results:
-            rows = pa.concat_tables([old_rows, new_rows]) if is_rewritten else new_rows
-            if rows.num_rows:
-                rows = rows.sort_by("timestamp").combine_chunks()
-                self._writing.append(self._start_writing(rows, "merged"))
-                self.wait()
+            is_rewritten |= changes_old
+            if num_slices == 1 and changes_old:
+                old_rows, new_rows = self._empty(), pa.concat_tables([old_rows, new_rows])
+            self.added += self._write(new_rows)
+            if num_slices > 1:  # whether a later span changes old rows is not known yet
+                rewritten += self._write(old_rows)
         if is_rewritten:
+            self.added += rewritten
             self.removed += old
 
     def _merge_rows(
@@ -316,6 +317,13 @@ class Staging:
             values=np.column_stack(columns).astype(np.float64, copy=False),
             sensors=tuple(self._columns),
         )
+
+    def _write(self, rows: pa.Table) -> list[DataFile]:
+        """Write merged rows; no rows are no file."""
+        if not rows.num_rows:
+            return []
+        ordered = rows.sort_by("timestamp").combine_chunks()
+        return [self._start_writing(ordered, "merged").result()]
 
     def _start_writing(self, rows: pa.Table, kind: str) -> Future[DataFile]:
         self._num_files += 1

@@ -8,11 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vae_anomaly.domain import DEFAULT_ASSET, NO_TIME, AlertEvent, IntArray, Readings
+from vae_anomaly.domain import (
+    DEFAULT_ASSET,
+    MICROSECONDS_PER_DAY,
+    NO_TIME,
+    AlertEvent,
+    IntArray,
+    Readings,
+)
 from vae_anomaly.errors import TableError
 
 TIME = pa.timestamp("us", "UTC")
-MICROSECONDS_PER_DAY = 86_400_000_000
 PARTITIONS = ("asset", "date")
 RESERVED = ("asset", "timestamp", "date", "_source", "_batch", "_row")
 """Our own columns of `readings`; a sensor of such a name is stored under another."""

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 LOCK_FOLDER = ".locks"
 """Folder under the root of the lake; its name keeps it from being taken for a table."""
 
-WAIT_S = 600.0
+WAIT_S = 60.0
 """Seconds a run waits for another of its kind before it stops with a message."""
 
 

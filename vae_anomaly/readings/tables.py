@@ -113,6 +113,19 @@ class Lake:
             filesystem, path = pa_fs.FileSystem.from_uri(uri)
         return DataFolder(uri, filesystem, path)
 
+    def require_layout(self) -> None:
+        """Refuse a lake of which the readings were written by an older version of this package.
+
+        Raises:
+            TableError: They were.
+        """
+        if self.has_readings() and "_row" not in delta.column_names(self.uri("readings")):
+            raise TableError(
+                f"Cannot ingest into '{self.root}': expected readings that say which row of their "
+                "file they are, got those of an older version. Ingest the raw files into another "
+                "root."
+            )
+
     def reading_columns(self) -> dict[str, str]:
         """Return the column of `readings` of each sensor."""
         return name_columns(self._require_contract("read").sensor_names)

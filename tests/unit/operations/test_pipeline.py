@@ -214,18 +214,27 @@ def test_files_that_come_late_end_in_the_tables_of_files_on_time(config, undistu
     assert still.equals(undisturbed[1])
 
 
-@pytest.mark.parametrize("broken", ["", "write_scores", "mark_scored", "old version"])
+@pytest.mark.parametrize(
+    ("broken", "counts"),
+    [
+        ("", (20, 0)),
+        ("", (0, 20)),
+        ("write_scores", (20, 20)),
+        ("mark_scored", (20, 20)),
+        ("old version", (20, 20)),
+    ],
+)
 def test_corrected_files_end_in_the_tables_of_files_that_were_right_at_once(
-    config, trained, tmp_path, monkeypatch, broken
+    config, trained, tmp_path, monkeypatch, broken, counts
 ):
-    """Some rows have other values, some are no more."""
+    """So many rows have other values, and so many are no more."""
     folder = Path(trained.config.registry.folder)
     right_at_once = read_config(tmp_path / "right", registry=folder)
     pipeline.ingest_source(config)
     let_arrive(config, 4, 5)
     first = pipeline.score_readings(config)
     for one in (config, right_at_once):
-        correct_file(one, 5)
+        correct_file(one, 5, *counts)
         pipeline.ingest_source(one)
     pipeline.score_readings(right_at_once)
     if broken == "old version":
@@ -241,7 +250,7 @@ def test_corrected_files_end_in_the_tables_of_files_that_were_right_at_once(
                 pipeline.score_readings(config)
     second = pipeline.score_readings(config)
     if not broken:
-        assert 40 < second.num_new_rows < first.num_rows / 2  # not all, and more than changed
+        assert 20 < second.num_new_rows < first.num_rows / 2  # not all, and more than changed
     scores, alerts = tables(config)
     expected_scores, expected_alerts = tables(right_at_once)
     assert scores.equals(expected_scores)
@@ -249,15 +258,16 @@ def test_corrected_files_end_in_the_tables_of_files_that_were_right_at_once(
     assert pipeline.score_readings(config).skipped
 
 
-def correct_file(config: PipelineConfig, day: int) -> None:
-    """Write the file of a day again, 20 rows of it with other values and 20 left out."""
+def correct_file(config: PipelineConfig, day: int, num_changed: int, num_withdrawn: int) -> None:
+    """Write the file of a day again, some rows of it with other values and some left out."""
     file = Path(config.source) / f"station_{END + timedelta(days=day - 4):%Y-%m-%d}.parquet"
     table = pq.read_table(file)
     first = table.slice(0, 200)
-    changed = table.slice(200, 20)
+    changed = table.slice(200, num_changed)
     k = table.column_names.index("discharge_pressure")
     changed = changed.set_column(k, table.field(k), pc.multiply(changed[k], 1.2))
-    pq.write_table(pa.concat_tables([first, changed, table.slice(240)]), file)
+    rest = table.slice(200 + num_changed + num_withdrawn)
+    pq.write_table(pa.concat_tables([first, changed, rest]), file)
 
 
 def raise_interrupt(*_: object, **__: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from vae_anomaly.config import ReadingsConfig
-from vae_anomaly.errors import TableError
+from vae_anomaly.errors import ContractError, TableError
 from vae_anomaly.readings import chunks, delta, intake
 from vae_anomaly.readings import ingest as ingest_module
+from vae_anomaly.readings.check import check_readings
+from vae_anomaly.readings.housekeeping import verify_ledger
 from vae_anomaly.readings.ingest import IngestResult, ingest
 from vae_anomaly.readings.tables import Lake
 
@@ -169,12 +173,87 @@ def test_a_file_that_always_holds_the_newest_rows_loses_none(raw: Path, lake: La
     assert flows(lake) == {0: 0.0, 1: 0.5, 10: 1.0, 11: 1.5, 20: 2.0, 21: 2.5}
 
 
+def test_a_correction_leaves_alone_what_lies_beyond_its_times(raw: Path, lake: Lake) -> None:
+    write(raw / "a.parquet", [0, 1, 2, 3], flow=[1.0, 2.0, 3.0, 4.0])
+    take_in(raw, lake)
+    write(raw / "a.parquet", [1, 2], flow=[8.0, 9.0])
+    take_in(raw, lake)
+    assert flows(lake) == {0: 1.0, 1: 8.0, 2: 9.0, 3: 4.0}
+
+
 def test_a_correction_that_is_taken_back_is_a_correction(raw: Path, lake: Lake) -> None:
     for value in (1.0, 2.0, 1.0):
         write(raw / "a.parquet", [0, 1], flow=[value, 5.0])
         take_in(raw, lake)
         assert flows(lake) == {0: value, 1: 5.0}
     assert len(set(lake.read_ledger()["batch"].to_pylist())) == 3
+
+
+@pytest.mark.parametrize("age_s", [0, 3_600])
+def test_a_correction_of_the_same_size_and_time_is_noticed_right_after_the_file(
+    raw: Path, lake: Lake, age_s: int
+) -> None:
+    """Stores keep whole seconds; later on a file is known by name, size and time of change."""
+    file = write(raw / "a.parquet", [0, 1], flow=[1.0, 2.0])
+    time_ns = file.stat().st_mtime_ns - age_s * 10**9
+    os.utime(file, ns=(time_ns, time_ns))
+    size = file.stat().st_size
+    take_in(raw, lake)
+    write(raw / "a.parquet", [0, 1], flow=[1.0, 9.0])
+    os.utime(file, ns=(time_ns, time_ns))
+    assert file.stat().st_size == size
+    take_in(raw, lake)
+    assert flows(lake)[1] == (2.0 if age_s else 9.0)
+
+
+def test_a_copy_keeps_what_a_correction_of_the_other_takes_away(raw: Path, lake: Lake) -> None:
+    write(raw / "b.parquet", [0, 1, 2], flow=[1.0, 2.0, 3.0])
+    take_in(raw, lake)
+    write(raw / "a.parquet", [0, 1, 2], flow=[1.0, 2.0, 3.0])  # sorts before the one it copies
+    take_in(raw, lake)
+    write(raw / "b.parquet", [0, 2], flow=[1.0, 3.0])
+    take_in(raw, lake)
+    assert flows(lake) == {0: 1.0, 1: 2.0, 2: 3.0}
+    assert take_in(raw, lake).num_new_files == 0
+
+
+def test_late_and_corrected_rows_are_merged_span_by_span_as_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(2)
+    rows = [make_dirty_rows(rng, 600) for _ in range(3)]
+    lakes = []
+    for name, merge_rows in (("whole", intake.MERGE_ROWS), ("cut", 40)):
+        monkeypatch.setattr(intake, "MERGE_ROWS", merge_rows)
+        raw, lake = tmp_path / f"raw-{name}", Lake(tmp_path / name)
+        raw.mkdir()
+        for file, table in (("a", rows[0]), ("b", rows[1]), ("a", rows[2])):
+            pq.write_table(table, raw / f"{file}.parquet")
+            take_in(raw, lake)
+        lakes.append(lake)
+    whole, cut = lakes
+    columns = ["flow", "level", "_source", "_row"]
+    assert cut.read_readings(columns=columns).equals(whole.read_readings(columns=columns))
+    assert all(balance.holds for balance in verify_ledger(cut))
+
+
+def test_readings_of_an_older_version_are_refused(raw: Path, lake: Lake) -> None:
+    write(raw / "a.parquet", [0, 1], flow=[1.0, 2.0])
+    take_in(raw, lake)
+    uri = lake.uri("readings")
+    old = delta.read_table(uri).drop_columns(["_row"])
+    shutil.rmtree(uri)
+    delta.append_once(uri, old, partition_by=("asset", "date"))
+    with pytest.raises(TableError, match="those of an older version"):
+        ingest(raw, lake, config=CONFIG)
+
+
+def test_settings_that_training_refuses_do_not_keep_readings_out(raw: Path, lake: Lake) -> None:
+    write(raw / "a.parquet", list(range(8)), flow=np.arange(8.0), valve=[0, 1] * 4)
+    config = ReadingsConfig(period_s=1.0, align="mean")
+    assert ingest(raw, lake, config=config).num_kept == 8
+    with pytest.raises(ContractError, match="two states"):
+        check_readings(raw, config=config)
 
 
 def test_a_file_touched_but_not_changed_is_no_delivery(raw: Path, lake: Lake) -> None:
