@@ -1,4 +1,4 @@
-"""Which steps to score: those without a score, and those whose score they change."""
+"""Which steps to score: those that came or changed, and those whose score depends on them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from vae_anomaly.domain import BoolArray, IntArray, Reach
+from vae_anomaly.readings.rows import LATEST_US
+
+READ_PER_SCORED = 4
+"""A batch reads at most about this many times the steps that it scores at most."""
+
+SCORE, CLEAR = 1, 2
+"""What becomes of a step: it is scored, or its score has to go because it waits."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Neighbouring steps of one asset to score.
+    """A span of time of one asset in which scores are replaced.
 
     Attributes:
         asset: Name of the asset.
         read_from_us: First step to read: the scores depend on some steps before them.
-        start_us: First step to score, microseconds since 1970.
-        end_us: Time after the last step to score.
+        start_us: Start of the span, microseconds since 1970.
+        end_us: Its end, exclusive.
         read_to_us: Time after the last step to read: the scores may depend on steps after them.
-        num_steps: Steps to score.
+        num_steps: Steps to score: all in the span, or none, where scores only go.
+        num_read: Steps to read, about.
     """
 
     asset: str
@@ -29,127 +37,81 @@ class Stretch:
     end_us: int
     read_to_us: int
     num_steps: int
-
-
-def find_due(
-    times: IntArray,
-    scored: IntArray,
-    *,
-    start_us: int | None,
-    lookahead_steps: int = 0,
-    renewed: IntArray | None = None,
-) -> BoolArray:
-    """Tell which steps have no score yet, or need a new one, and can have one.
-
-    Args:
-        times: Steps of one asset, ascending. Shape `(steps,)`.
-        scored: Steps of it that have a score, in any order.
-        start_us: Earlier steps are not scored; None scores all.
-        lookahead_steps: Steps after a step that its score depends on: the last ones wait.
-        renewed: Steps to score again, in any order.
-
-    Returns:
-        One truth value per step. Shape `(steps,)`.
-    """
-    due: BoolArray = np.isin(times, scored, invert=True)
-    if renewed is not None:
-        due |= np.isin(times, renewed)
-    due &= ~_is_waiting(times, lookahead_steps)
-    return due if start_us is None else due & (times >= start_us)
-
-
-def find_neighbours(times: IntArray, gone: IntArray) -> IntArray:
-    """Return the steps next to those that are no more.
-
-    Args:
-        times: Steps that there are, ascending. Shape `(steps,)`.
-        gone: Steps that there are no more.
-
-    Example:
-        >>> find_neighbours(np.array([0, 10, 30]), np.array([20]))
-        array([10, 30])
-    """
-    after = np.searchsorted(times, gone)
-    around = np.unique(np.concatenate([after - 1, after]))
-    neighbours: IntArray = times[around[(around >= 0) & (around < times.size)]]
-    return neighbours
+    num_read: int = 0
 
 
 def plan_stretches(
     asset: str,
     times: IntArray,
-    due: BoolArray,
+    touched: IntArray,
     *,
-    start_us: int | None = None,
     reach: Reach,
+    between: tuple[int, int] | None = None,
     max_steps: int,
 ) -> tuple[Stretch, ...]:
     """Find what to score so that the scores are those of one undisturbed run.
 
-    A score depends on the steps around its own, as far as `reach` says. So a step that came late
-    changes the scores of the steps around it: they are scored again. Each step that is due stands
-    for one that came, or that lies so close before it.
+    A score depends on the steps around its own, as far as `reach` says. So whatever comes,
+    changes or goes away changes the scores of the steps around it. Where a step is no more, its
+    score goes; a step that has not all the steps after it yet has none.
 
     Args:
         asset: Name of the asset.
-        times: Its steps, ascending. Shape `(steps,)`.
-        due: Steps without a score. Shape `(steps,)`.
-        start_us: Earlier steps are not scored; None scores all.
+        times: Its steps, ascending, with those around `between` that scores there depend on: as
+            many as `reach` says before, as many after, or all there are. Shape `(steps,)`.
+        touched: Times of steps that are new, changed or no more, ascending; those that scores in
+            `between` depend on.
         reach: Steps around a step that its score depends on.
+        between: Span to plan for, half-open; None for all of time.
         max_steps: Longer stretches are cut.
 
     Returns:
         The stretches in order of time; no step is in two of them.
 
     Example:
-        >>> times, due = np.arange(0, 100, 10), np.zeros(10, dtype=bool)
-        >>> due[4] = True
-        >>> plan_stretches("a", times, due, reach=Reach(2), max_steps=100)
-        (Stretch(asset='a', read_from_us=20, start_us=40, end_us=61, read_to_us=61, num_steps=3),)
+        >>> times = np.arange(0, 100, 10)
+        >>> plan_stretches("a", times, times[4:5], reach=Reach(2), max_steps=100)[0].num_steps
+        3
     """
-    ahead = reach.lookahead_steps
-    position = np.arange(times.size)
-    earliest = times[np.maximum(position - reach.window_steps, 0)] - reach.level_us
-    last_due = np.maximum.accumulate(np.where(due, position, -1))
-    affected = (last_due >= 0) & (times[np.maximum(last_due, 0)] >= earliest)
-    if ahead:
-        affected |= _is_just_after(due[::-1], ahead)[::-1]
-        affected &= ~_is_waiting(times, ahead)
-    if start_us is not None:
-        affected &= times >= start_us
-    rows = np.flatnonzero(affected)
-    cuts = np.flatnonzero(np.diff(rows) > 1) + 1
+    earliest, latest = find_reach(times, reach)
+    is_waiting = latest == LATEST_US
+    seen = np.searchsorted(touched, earliest) < np.searchsorted(touched, latest, side="right")
+    gone = np.setdiff1d(touched, times)
+    label = np.concatenate(
+        [np.where(seen, np.where(is_waiting, CLEAR, SCORE), 0), np.full(gone.size, SCORE)]
+    )
+    clock = np.concatenate([times, gone])
+    order = np.argsort(clock, kind="stable")
+    clock, label = clock[order], label[order]
+    position = np.searchsorted(times, clock)
+    from_us, to_us = between or (0, LATEST_US)
+    label[(clock < from_us) | (clock >= to_us)] = 0
     return tuple(
-        Stretch(
-            asset=asset,
-            read_from_us=int(earliest[part[0]]),
-            start_us=int(times[part[0]]),
-            end_us=int(times[part[-1]]) + 1,
-            read_to_us=int(times[min(int(part[-1]) + ahead, times.size - 1)]) + 1,
-            num_steps=part.size,
-        )
-        for run in np.split(rows, cuts)
-        for part in np.split(run, range(max_steps, run.size, max_steps))
-        if part.size
+        _make_stretch(asset, clock[run], position[run], times, (earliest, latest), is_score)
+        for run, is_score in _find_runs(label, max_steps)
     )
 
 
-def _is_just_after(due: BoolArray, num_steps: int) -> BoolArray:
-    """Tell which steps are due, or at most so many after one that is."""
-    position = np.arange(due.size)
-    last_due = np.maximum.accumulate(np.where(due, position, -num_steps - 1))
-    after: BoolArray = position - last_due <= num_steps
-    return after
+def find_reach(times: IntArray, reach: Reach) -> tuple[IntArray, IntArray]:
+    """Say from when to when the readings lie that the score of each step depends on.
 
+    Args:
+        times: Steps of one asset, ascending. Shape `(steps,)`.
+        reach: Steps around a step that its score depends on.
 
-def _is_waiting(times: IntArray, lookahead_steps: int) -> BoolArray:
-    """Tell which steps do not have all the steps yet that their scores depend on."""
-    waiting: BoolArray = np.arange(times.size) >= times.size - lookahead_steps
-    return waiting
+    Returns:
+        First and last time for each step; the last is `LATEST_US` where steps are yet to come.
+        Shape `(steps,)` each.
+    """
+    position = np.arange(times.size)
+    earliest = times[np.maximum(position - reach.window_steps, 0)] - reach.level_us
+    ahead = position + reach.lookahead_steps
+    last = times[np.minimum(ahead, times.size - 1)]
+    return earliest, np.where(ahead < times.size, last, LATEST_US)
 
 
 def make_batches(stretches: Iterable[Stretch], *, max_steps: int) -> Iterator[tuple[Stretch, ...]]:
-    """Gather stretches until they hold `max_steps` or more; each batch is written at once.
+    """Gather stretches while they hold no more than `max_steps`; each batch is written at once.
 
     Example:
         >>> part = Stretch("a", 0, 0, 1, 1, num_steps=2)
@@ -157,10 +119,50 @@ def make_batches(stretches: Iterable[Stretch], *, max_steps: int) -> Iterator[tu
         [2, 2, 1]
     """
     batch: list[Stretch] = []
+    num_steps = num_read = 0
     for stretch in stretches:
-        batch.append(stretch)
-        if sum(item.num_steps for item in batch) >= max_steps:
+        num_steps += stretch.num_steps
+        num_read += stretch.num_read
+        if batch and (num_steps > max_steps or num_read > READ_PER_SCORED * max_steps):
             yield tuple(batch)
-            batch = []
+            batch, num_steps, num_read = [], stretch.num_steps, stretch.num_read
+        batch.append(stretch)
     if batch:
         yield tuple(batch)
+
+
+def _find_runs(label: IntArray, max_steps: int) -> Iterator[tuple[slice, bool]]:
+    """Find the runs of one label that is not 0, those to score cut at `max_steps`."""
+    cuts = np.flatnonzero(np.diff(label, prepend=0, append=0))
+    for first, end in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+        if label[first]:
+            for start in range(first, end, max_steps):
+                yield slice(start, min(start + max_steps, end)), bool(label[first] == SCORE)
+
+
+def _make_stretch(
+    asset: str,
+    clock: IntArray,
+    position: IntArray,
+    times: IntArray,
+    reached: tuple[IntArray, IntArray],
+    is_score: bool,  # noqa: FBT001 - what a run is for
+) -> Stretch:
+    is_there = _are_steps(clock, position, times)
+    rows = position[is_there] if is_score else position[:0]
+    earliest, latest = reached
+    return Stretch(
+        asset=asset,
+        read_from_us=int(earliest[rows[0]]) if rows.size else int(clock[0]),
+        start_us=int(clock[0]),
+        end_us=int(clock[-1]) + 1,
+        read_to_us=int(latest[rows[-1]]) + 1 if rows.size else int(clock[0]),
+        num_steps=rows.size,
+    )
+
+
+def _are_steps(clock: IntArray, position: IntArray, times: IntArray) -> BoolArray:
+    if not times.size:
+        return np.zeros(clock.size, dtype=bool)
+    there: BoolArray = times[np.minimum(position, times.size - 1)] == clock
+    return there

@@ -14,13 +14,14 @@ import pyarrow.compute as pc
 from vae_anomaly.config import PipelineConfig
 from vae_anomaly.domain import IntArray, Problem, Quality
 from vae_anomaly.errors import ReportError
-from vae_anomaly.operations.pipeline_plan import find_due, plan_stretches
+from vae_anomaly.operations.pipeline_plan import plan_stretches
 from vae_anomaly.operations.pipeline_results import ReportResult
 from vae_anomaly.operations.pipeline_score import read_stretches
 from vae_anomaly.operations.pipeline_tables import LakeView, name_as_raw, open_lake, parse_time
 from vae_anomaly.operations.registry import CHAMPION, ModelVersion, open_registry
 from vae_anomaly.operations.report import ReportInput, write_report
 from vae_anomaly.readings.quarantine import WHOLE_FILE
+from vae_anomaly.readings.rows import LATEST_US
 from vae_anomaly.wording import format_plural
 
 if TYPE_CHECKING:
@@ -99,10 +100,12 @@ def _examine(
         for stretch in plan_stretches(
             asset,
             times,
-            find_due(times, times[:0], start_us=first_us),
+            times,
             reach=detector.reach,
+            between=(first_us, LATEST_US),
             max_steps=MAX_REPORT_ROWS,
         )
+        if stretch.num_steps
     )
     if not stretches:
         raise ReportError(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,27 +14,24 @@ import pyarrow.compute as pc
 from vae_anomaly.config import PipelineConfig
 from vae_anomaly.domain import BoolArray, IntArray, State
 from vae_anomaly.operations.pipeline_alerts import read_live_alerts, update_alerts
-from vae_anomaly.operations.pipeline_plan import (
-    Stretch,
-    find_due,
-    find_neighbours,
-    make_batches,
-    plan_stretches,
-)
+from vae_anomaly.operations.pipeline_due import DueWork
+from vae_anomaly.operations.pipeline_marks import ScoringMarks
+from vae_anomaly.operations.pipeline_plan import Stretch, make_batches
 from vae_anomaly.operations.pipeline_results import ScoreResult
+from vae_anomaly.operations.pipeline_scored import PinnedScores
 from vae_anomaly.operations.pipeline_tables import (
     LakeView,
     name_as_lake,
     name_as_raw,
     open_lake,
     parse_time,
-    read_scored,
-    split_times,
     to_microseconds,
 )
-from vae_anomaly.operations.registry import CHAMPION, ModelVersion, Registry, open_registry
-from vae_anomaly.readings.changes import Changes, find_changes
+from vae_anomaly.operations.registry import CHAMPION, ModelVersion, open_registry
+from vae_anomaly.readings.changes import find_changes
 from vae_anomaly.readings.lock import hold_lock
+from vae_anomaly.readings.rows import EARLIEST_US
+from vae_anomaly.readings.spans import Span
 
 if TYPE_CHECKING:
     from vae_anomaly.detector.detector import Detector
@@ -45,27 +41,74 @@ logger = logging.getLogger(__name__)
 BATCH_STEPS = 100_000
 """Steps that are scored and written at once: it bounds memory, and keeps commits few."""
 
+ItemT = TypeVar("ItemT")
+
 
 @dataclass(frozen=True)
 class _Scorer:
+    """Scores stretches, writes them, and brings alert events in line.
+
+    Attributes:
+        view: The lake.
+        detector: The detector.
+        model: Its model version.
+        pending: Spans that were scored, of which the alert events are not in line yet.
+        first_us: Earlier steps are not scored.
+        is_new: Whether the alert events there are come from another version, or from none.
+    """
+
     view: LakeView
     detector: Detector
     model: ModelVersion
+    first_us: int
+    is_new: bool
+    pending: list[Span] = field(default_factory=list)
 
-    def score(self, batch: tuple[Stretch, ...]) -> None:
-        """Score and write a batch.
+    @property
+    def names(self) -> dict[str, str]:
+        return {"model_name": self.model.model_name, "model_version": self.model.version}
 
-        The scores are written last: they say that all is done. So a scoring that was broken off
-        is done again, and writes the same.
-        """
-        readings, is_wanted = read_stretches(self.view, batch)
-        scores = score_table(self.detector, readings).filter(pa.array(is_wanted))
-        name, version = self.model.model_name, self.model.version
-        if CHAMPION in self.model.aliases:
-            update_alerts(
-                self.view.lake, self.detector, scores, model_name=name, model_version=version
-            )
-        self.view.lake.write_scores(scores, model_name=name, model_version=version)
+    @property
+    def is_alerting(self) -> bool:
+        return CHAMPION in self.model.aliases
+
+    def score(self, batch: Sequence[Stretch]) -> None:
+        """Score and write a batch; the assets before that of its end have their alerts then."""
+        scored = [item for item in batch if item.num_steps]
+        spans = [Span(item.asset, item.start_us, item.end_us) for item in batch]
+        if scored:
+            readings, is_wanted = read_stretches(self.view, scored)
+            scores = score_table(self.detector, readings).filter(pa.array(is_wanted))
+            self.view.lake.write_scores(scores, **self.names, spans=spans)
+        else:
+            self.view.lake.remove_scores(spans, **self.names)
+        if self.is_alerting:
+            self.pending.extend(spans)
+            self.raise_alerts(until=batch[-1].asset)
+
+    def raise_alerts(self, *, until: str | None = None) -> None:
+        """Bring the alert events in line with the scores, but for one asset."""
+        spans = [span for span in self.pending if span.asset != until]
+        self.pending[:] = [span for span in self.pending if span.asset == until]
+        if self.is_new:  # all scores count then, at the end
+            return
+        update_alerts(self.view.lake, self.detector, spans, **self.names)
+
+    def finish(self) -> None:
+        """Bring in line what is left."""
+        if not self.is_alerting:
+            return
+        if self.is_new:
+            scores = PinnedScores(self.view.lake, **self.names)
+            lines = {asset: scores.timeline_of(asset) for asset in scores.assets}
+            spans = [
+                Span(asset, max(line.start_us, self.first_us), line.end_us)
+                for asset, line in lines.items()
+                if line.end_us > self.first_us
+            ]
+            update_alerts(self.view.lake, self.detector, spans, **self.names)
+        else:
+            self.raise_alerts()
 
 
 def score_readings(
@@ -74,16 +117,20 @@ def score_readings(
     reference: str = CHAMPION,
     progress: Callable[[int, int], None] | None = None,
 ) -> ScoreResult:
-    """Score the readings from `training.end` on that have no score of this model version yet.
+    """Score the readings from `training.end` on that came or changed since the last scoring.
 
-    Readings that came late also change scores after them, which are written again. So the tables
-    end as if all readings had come on time. Alert events are those of the champion: another
-    version is scored on the side, and calls nobody.
+    Readings that came late also change scores around them, which are written again; scores of
+    readings that are no more go. So the tables end as if all readings had come on time. Only what
+    changed is read, and a bounded part of it at a time. Alert events are those of the champion:
+    another version is scored on the side, and calls nobody.
+
+    The order is scores, alert events, and then the mark that says which version of the readings
+    was scored: what was broken off is done again, and ends the same.
 
     Args:
         config: The pipeline.
         reference: Alias, number or address of the model version.
-        progress: Called with steps done and in all.
+        progress: Called with steps done and in all, the latter an estimate until the end.
 
     Returns:
         What was done, and what there is now.
@@ -108,39 +155,27 @@ def _score_readings(
     start_us = parse_time(config.training.end, setting="training.end")
     registry = open_registry(config.registry)
     model = registry.find(reference)
-    steps, scored, alerts = view.read_steps(), _read_scored(view, model), _find_alerts(view, model)
-    scored_steps = split_times(scored)
-    renewed = _find_renewed(view, model, steps, scored_steps)
-
-    def find_all_due(lookahead_steps: int) -> dict[str, BoolArray]:
-        return {
-            asset: find_due(
-                times,
-                scored_steps.get(asset, times[:0]),
-                start_us=start_us,
-                lookahead_steps=lookahead_steps,
-                renewed=renewed.get(asset),
-            )
-            for asset, times in steps.items()
-        }
-
-    scorer = None
-    if any(item.any() for item in find_all_due(0).values()):
-        scorer = _Scorer(view, _load(registry, model), model)
+    marks = ScoringMarks.of(view, model, start_us=start_us)
+    alerts = _find_alerts(view, model)
+    changes = find_changes(view.lake, since=marks.find_scored(), until=view.version)
+    is_new = CHAMPION in model.aliases and not marks.have_alerts()
+    num_new_rows = 0
+    if changes.assets or changes.is_everything or is_new:
+        # exactly the version that was found, wherever its alias points by now
+        scorer = _Scorer(view, registry.load(model.uri)[0], model, start_us or EARLIEST_US, is_new)
         view.require_rules_of(scorer.detector)
-        due = find_all_due(scorer.detector.lookahead_steps)
-    if scorer is None or not any(item.any() for item in due.values()):
-        _mark_scored(view, model)
-        return _make_result(view, model, _read_scored(view, model), alerts)
-    num_new_rows = _score_due(scorer, steps, due, start_us=start_us, progress=progress)
-    _mark_scored(view, model)
-    alerts_now = _find_alerts(view, model)
-    return replace(
-        _make_result(view, model, _read_scored(view, model), alerts_now),
-        num_new_rows=num_new_rows,
-        num_new_events=len(alerts_now - alerts),
-        skipped=False,
-    )
+        work = DueWork(
+            view=view,
+            changes=changes,
+            scores=PinnedScores(view.lake, **scorer.names),
+            reach=scorer.detector.reach,
+            start_us=start_us,
+            max_steps=BATCH_STEPS,
+        )
+        num_new_rows = _score_due(scorer, work, progress)
+        scorer.finish()
+    marks.write(with_alerts=CHAMPION in model.aliases)
+    return _make_result(view, model, alerts, num_new_rows=num_new_rows)
 
 
 def score_table(detector: Detector, readings: pa.Table) -> pa.Table:
@@ -158,114 +193,66 @@ def score_table(detector: Detector, readings: pa.Table) -> pa.Table:
     return name_as_lake(detector.score(raw), readings, contract)
 
 
-def read_stretches(view: LakeView, stretches: tuple[Stretch, ...]) -> tuple[pa.Table, BoolArray]:
+def read_stretches(view: LakeView, stretches: Sequence[Stretch]) -> tuple[pa.Table, BoolArray]:
     """Read the steps of stretches, and those around them that their scores depend on.
 
     Args:
         view: The lake.
-        stretches: What to read.
+        stretches: What to read, in order of asset and time.
 
     Returns:
-        The readings, and which of them belong to the stretches. Shape `(rows,)`.
+        The readings, each once, and which of them belong to the stretches. Shape `(rows,)`.
     """
-    tables = [
-        view.read(assets=[item.asset], start_us=item.read_from_us, end_us=item.read_to_us)
-        for item in stretches
-    ]
-    wanted = [
-        (to_microseconds(table) >= item.start_us) & (to_microseconds(table) < item.end_us)
-        for table, item in zip(tables, stretches, strict=True)
-    ]
+    tables, wanted = [], []
+    for group in _join_reads(stretches):
+        first, last = group[0], group[-1]
+        table = view.read(first.asset, start_us=first.read_from_us, end_us=last.read_to_us)
+        starts = np.array([item.start_us for item in group])
+        ends = np.array([item.end_us for item in group])
+        wanted.append(_are_within(to_microseconds(table), starts, ends))
+        tables.append(table)
     return pa.concat_tables(tables), np.concatenate(wanted)
 
 
-def _score_due(
-    scorer: _Scorer,
-    steps: Mapping[str, IntArray],
-    due: Mapping[str, BoolArray],
-    *,
-    start_us: int | None,
-    progress: Callable[[int, int], None] | None,
-) -> int:
-    stretches = [
-        stretch
-        for asset, times in steps.items()
-        for stretch in plan_stretches(
-            asset,
-            times,
-            due[asset],
-            start_us=start_us,
-            reach=scorer.detector.reach,
-            max_steps=BATCH_STEPS,
-        )
-    ]
-    total, num_done = sum(stretch.num_steps for stretch in stretches), 0
-    for batch in make_batches(stretches, max_steps=BATCH_STEPS):
+def _join_reads(stretches: Sequence[Stretch]) -> Iterator[list[Stretch]]:
+    """Gather stretches of an asset that are read together, as they share readings."""
+    group: list[Stretch] = []
+    for item in stretches:
+        if group and (item.asset != group[-1].asset or item.read_from_us > group[-1].read_to_us):
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group
+
+
+def _are_within(times: IntArray, starts: IntArray, ends: IntArray) -> BoolArray:
+    place = np.searchsorted(starts, times, side="right") - 1
+    inside: BoolArray = (place >= 0) & (times < ends[np.maximum(place, 0)])
+    return inside
+
+
+def _score_due(scorer: _Scorer, work: DueWork, progress: Callable[[int, int], None] | None) -> int:
+    total, num_done = work.estimate_steps(), 0
+    for batch, is_last in _mark_last(make_batches(work.plan(), max_steps=BATCH_STEPS)):
         scorer.score(batch)
         num_done += sum(stretch.num_steps for stretch in batch)
-        logger.info("scored %d of %d readings", num_done, total)
+        logger.info("scored %d readings", num_done)
         if progress is not None:
-            progress(num_done, total)
-    return total
+            progress(num_done, num_done if is_last else max(total, num_done))
+    return num_done
 
 
-def _find_renewed(
-    view: LakeView,
-    model: ModelVersion,
-    steps: Mapping[str, IntArray],
-    scored: Mapping[str, IntArray],
-) -> dict[str, IntArray]:
-    """Find the steps to score again because readings changed or went away since the last time.
-
-    Scores of readings that are no more are removed here; their neighbours are scored again.
-
-    Returns:
-        Times per asset, microseconds since 1970.
-    """
-    since = view.lake.find_scored_version(model.model_name, model.version)
-    if since is None:
-        return {}
-    is_aligned = bool(view.rules)
-    changes = find_changes(view.lake, since=since, until=view.version, with_new=is_aligned)
-    if changes is None:
-        logger.warning("version %d of the readings is no more: scoring all again", since)
-        changes = {
-            asset: Changes(
-                changed=times,
-                withdrawn=np.setdiff1d(times, steps.get(asset, times[:0])),
-            )
-            for asset, times in scored.items()
-        }
-    renewed = {}
-    for asset, found in changes.items():
-        times = steps.get(asset, found.changed[:0])
-        period_s = view.contract.period_s
-        change = found.at_ticks(times, period_s=period_s) if is_aligned else found
-        view.lake.remove_scores(
-            asset,
-            np.intersect1d(change.withdrawn, scored.get(asset, times[:0])),
-            model_name=model.model_name,
-            model_version=model.version,
-        )
-        renewed[asset] = np.concatenate([change.changed, find_neighbours(times, change.withdrawn)])
-    return renewed
-
-
-def _mark_scored(view: LakeView, model: ModelVersion) -> None:
-    view.lake.mark_scored(
-        model_name=model.model_name,
-        model_version=model.version,
-        readings_version=view.version,
-    )
-
-
-def _load(registry: Registry, model: ModelVersion) -> Detector:
-    """Load exactly the version that was found, wherever its alias points by now."""
-    return registry.load(model.uri)[0]
-
-
-def _read_scored(view: LakeView, model: ModelVersion) -> pa.Table:
-    return read_scored(view.lake, model_name=model.model_name, model_version=model.version)
+def _mark_last(items: Iterable[ItemT]) -> Iterator[tuple[ItemT, bool]]:
+    remaining = iter(items)
+    try:
+        item = next(remaining)
+    except StopIteration:
+        return
+    for following in remaining:
+        yield item, False
+        item = following
+    yield item, True
 
 
 def _find_alerts(view: LakeView, model: ModelVersion) -> set[str]:
@@ -275,20 +262,21 @@ def _find_alerts(view: LakeView, model: ModelVersion) -> set[str]:
 
 
 def _make_result(
-    view: LakeView, model: ModelVersion, scored: pa.Table, alerts: set[str]
+    view: LakeView, model: ModelVersion, alerts_before: set[str], *, num_new_rows: int
 ) -> ScoreResult:
-    """Say what there is where nothing was done."""
-    states = Counter(scored["state"].to_pylist())
+    scores = PinnedScores(view.lake, model_name=model.model_name, model_version=model.version)
+    states, alerts = scores.count_states(), _find_alerts(view, model)
+    num_new_events = len(alerts - alerts_before)
     return ScoreResult(
         model_name=model.model_name,
         model_version=model.version,
-        num_rows=states.total(),
-        num_ok=states[State.OK.value],
-        num_anomalous=states[State.ANOMALOUS.value],
-        num_unscorable=states[State.UNSCORABLE.value],
+        num_rows=sum(states.values()),
+        num_ok=states[State.OK],
+        num_anomalous=states[State.ANOMALOUS],
+        num_unscorable=states[State.UNSCORABLE],
         num_events=len(alerts),
-        num_new_rows=0,
-        num_new_events=0,
+        num_new_rows=num_new_rows,
+        num_new_events=num_new_events,
         readings_version=view.version,
-        skipped=True,
+        skipped=not num_new_rows and not num_new_events,
     )

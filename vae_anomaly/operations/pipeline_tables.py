@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -12,11 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vae_anomaly.config import AlignmentRule, PipelineConfig, ReadingsConfig
-from vae_anomaly.domain import Contract, IntArray
+from vae_anomaly.domain import MICROSECONDS_PER_S, Contract, IntArray
 from vae_anomaly.errors import ConfigError, ContractError, TableError
 from vae_anomaly.readings import delta
 from vae_anomaly.readings.aligned_tables import align_table, widen_to_ticks
 from vae_anomaly.readings.alignment import find_ticks, list_rules
+from vae_anomaly.readings.layout import SCORES
+from vae_anomaly.readings.pinned import PinnedReadings
+from vae_anomaly.readings.rows import EARLIEST_US, LATEST_US
 from vae_anomaly.readings.selection import Selection
 from vae_anomaly.readings.tables import Lake
 
@@ -34,57 +37,91 @@ TIMESTAMP = "timestamp"
 class LakeView:
     """The lake, pinned to one version of its readings.
 
+    A step is a reading, or a tick where readings are aligned.
+
     Attributes:
         lake: The lake.
         contract: Contract of its readings.
-        version: Version of its readings.
+        readings: Its readings at that version.
         settings: Say how readings are aligned to ticks.
     """
 
     lake: Lake
     contract: Contract
-    version: int
+    readings: PinnedReadings
     settings: ReadingsConfig
+
+    @property
+    def version(self) -> int:
+        """Version of the readings."""
+        return self.readings.version
 
     @property
     def rules(self) -> dict[str, AlignmentRule]:
         """Rule of each sensor; empty where readings are not aligned."""
         return list_rules(self.settings, self.contract.sensor_names)
 
-    def read(
-        self,
-        *,
-        assets: Sequence[str] | None = None,
-        start_us: int | None = None,
-        end_us: int | None = None,
-    ) -> pa.Table:
-        """Read the steps of `[start_us, end_us)`, sorted by asset and time."""
-        table = self.read_raw(assets=assets, start_us=start_us, end_us=end_us)
+    @property
+    def period_us(self) -> int:
+        """Microseconds between steps, as the contract has it."""
+        return round(self.contract.period_s * MICROSECONDS_PER_S)
+
+    def read(self, asset: str, *, start_us: int, end_us: int) -> pa.Table:
+        """Read the steps of an asset in `[start_us, end_us)`, in order of time."""
+        start_us, end_us = self.to_readings(start_us, end_us)
+        table = self.readings.read(asset, start_us=start_us, end_us=end_us)
         return align_table(table, self.contract, self.settings)
 
-    def read_raw(
-        self,
-        *,
-        assets: Sequence[str] | None = None,
-        start_us: int | None = None,
-        end_us: int | None = None,
-    ) -> pa.Table:
-        """Read the readings that the steps of `[start_us, end_us)` are made of, as they came."""
-        if self.rules:
-            start_us, end_us = widen_to_ticks(start_us, end_us, period_s=self.contract.period_s)
-        return self.lake.read_readings(
-            assets=assets, start_us=start_us, end_us=end_us, version=self.version
-        )
+    def read_times(self, asset: str, *, start_us: int, end_us: int) -> IntArray:
+        """Read the times of the steps of an asset in `[start_us, end_us)`, ascending."""
+        start_us, end_us = self.to_readings(start_us, end_us)
+        return self.to_steps(self.readings.read_times(asset, start_us=start_us, end_us=end_us))
+
+    def read_times_before(self, asset: str, time_us: int, *, num_steps: int) -> IntArray:
+        """Read the times of so many steps of an asset before a time, fewer at its beginning."""
+        timeline, num_rows = self.readings.timeline_of(asset), 2.0 * num_steps
+        while num_steps:
+            from_us = timeline.find_back(time_us, num_rows)
+            times = self.read_times(asset, start_us=from_us, end_us=time_us)
+            if times.size >= num_steps or from_us <= timeline.start_us:
+                return times[-num_steps:]
+            num_rows *= 4
+        return np.zeros(0, dtype=np.int64)
+
+    def read_times_from(self, asset: str, time_us: int, *, num_steps: int) -> IntArray:
+        """Read the times of so many steps of an asset from a time on, fewer at its end."""
+        timeline, num_rows = self.readings.timeline_of(asset), 2.0 * num_steps
+        while num_steps:
+            until_us = timeline.find_ahead(time_us, num_rows)
+            is_end = until_us >= timeline.end_us
+            until_us += self.period_us if is_end else 0  # the tick of the last reading
+            times = self.read_times(asset, start_us=time_us, end_us=until_us)
+            if times.size >= num_steps or is_end:
+                return times[:num_steps]
+            num_rows *= 4
+        return np.zeros(0, dtype=np.int64)
 
     def read_steps(self) -> dict[str, IntArray]:
         """Read the times of all steps: microseconds since 1970 per asset, ascending."""
-        times = split_times(self.lake.read_readings(version=self.version, columns=()))
+        return {
+            asset: self.to_steps(
+                self.readings.read_times(asset, start_us=EARLIEST_US, end_us=LATEST_US)
+            )
+            for asset in self.readings.assets
+        }
+
+    def to_steps(self, times: IntArray) -> IntArray:
+        """Return the steps that readings of these times are part of, ascending."""
         if not self.rules:
             return times
-        period_s = self.contract.period_s
-        return {
-            asset: np.unique(find_ticks(mine, period_s=period_s)) for asset, mine in times.items()
-        }
+        return np.unique(find_ticks(times, period_s=self.contract.period_s))
+
+    def to_readings(self, start_us: int, end_us: int) -> tuple[int, int]:
+        """Return the span of readings that the steps of `[start_us, end_us)` are made of."""
+        if not self.rules:
+            return start_us, end_us
+        start, end = widen_to_ticks(start_us, end_us, period_s=self.contract.period_s)
+        return (start_us if start is None else start), (end_us if end is None else end)
 
     def require_rules_of(self, detector: Detector) -> None:
         """Refuse a detector that was fitted to readings that were aligned otherwise.
@@ -126,7 +163,7 @@ def open_lake(config: PipelineConfig, *, verb: str) -> LakeView:
             f"Cannot {verb}: expected readings in the lake '{lake.root}', got none. "
             "Run 'vae-anomaly run ingest' first."
         )
-    return LakeView(lake, contract, version, config.detector.readings)
+    return LakeView(lake, contract, PinnedReadings(lake, version), config.detector.readings)
 
 
 def parse_time(text: str, *, setting: str) -> int | None:
@@ -157,40 +194,19 @@ def parse_time(text: str, *, setting: str) -> int | None:
     return (time - EPOCH) // timedelta(microseconds=1)
 
 
-def read_scored(
-    lake: Lake, *, model_name: str, model_version: str, assets: Sequence[str] | None = None
-) -> pa.Table:
+def read_scored(lake: Lake, *, model_name: str, model_version: str) -> pa.Table:
     """Read what a model version has scored, without what is heavy.
 
     Returns:
         asset, timestamp, score and state, sorted by asset and time.
     """
-    schema = {ASSET: pa.string(), TIMESTAMP: pa.timestamp("us", "UTC")}
-    schema |= {"score": pa.float64(), "state": pa.string()}
+    schema = SCORES.empty_table().select([ASSET, TIMESTAMP, "score", "state"]).schema
     uri = lake.uri("scores")
     if not delta.has_table(uri):
-        return pa.schema(schema).empty_table()
-    selection = Selection(assets, model_name=model_name, model_version=model_version)
-    table = delta.read_table(uri, columns=list(schema), selection=selection)
+        return schema.empty_table()
+    selection = Selection(model_name=model_name, model_version=model_version)
+    table = delta.read_table(uri, columns=schema.names, selection=selection)
     return table.sort_by([(ASSET, "ascending"), (TIMESTAMP, "ascending")])
-
-
-def split_times(table: pa.Table) -> dict[str, IntArray]:
-    """Return the times of each asset, ascending.
-
-    Args:
-        table: Has asset and timestamp and is sorted by them.
-
-    Returns:
-        Microseconds since 1970 per asset. Shape `(steps,)` each.
-    """
-    if table.num_rows == 0:
-        return {}
-    encoded = table[ASSET].combine_chunks().dictionary_encode()
-    codes, times = encoded.indices.to_numpy(), to_microseconds(table)
-    firsts = np.flatnonzero(np.diff(codes, prepend=-1))
-    parts = np.split(times, firsts[1:])
-    return dict(zip(encoded.dictionary.to_pylist(), parts, strict=True))
 
 
 def to_microseconds(table: pa.Table) -> IntArray:

@@ -130,7 +130,7 @@ def _read_training(view: LakeView, period: TrainingPeriod) -> pa.Table:
             "Cannot train a detector: expected training.start before training.end, got "
             f"'{period.start}' and '{period.end}'. Correct them in pipeline.toml."
         )
-    table = view.read_raw(start_us=start_us, end_us=end_us)
+    table = view.lake.read_readings(start_us=start_us, end_us=end_us, version=view.version)
     if table.num_rows == 0:
         raise TrainingError(
             "Cannot train a detector: expected readings in the training period from "

@@ -1,115 +1,193 @@
-"""Which rows of `readings` changed or went away between two versions of it."""
+"""What changed in `readings` between two versions of it, by the files that came and went."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from vae_anomaly.domain import FloatArray, IntArray
 from vae_anomaly.errors import TableError
-from vae_anomaly.readings.alignment import find_ticks
 from vae_anomaly.readings.data_files import DataFile, DataFolder, list_data_files
+from vae_anomaly.readings.delta import explain_table_errors
+from vae_anomaly.readings.pinned import group_by_asset
 from vae_anomaly.readings.rows import equal_rows
 from vae_anomaly.readings.tables import Lake
+
+logger = logging.getLogger(__name__)
+
+UPKEEP = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END"})
+"""Commits that change no row."""
+
+NOTHING: IntArray = np.zeros(0, dtype=np.int64)
+
+Spans = tuple[tuple[int, int], ...]
+"""First and last time of each, microseconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Touched:
+    """Which rows of one asset changed within a span of time.
+
+    Attributes:
+        times: Times of rows that are new, have other values or are no more, ascending.
+        unknown: Where a file is no more that rows would have to be compared with: any row may
+            have changed there.
+    """
+
+    times: IntArray
+    unknown: Spans = ()
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What changed of one asset.
+    """Files of `readings` that came and went.
 
     Attributes:
-        changed: Times of rows with other values, ascending, microseconds since 1970.
-        withdrawn: Times of rows that are no more, ascending.
-        new: Times of rows that are new, ascending, where they were asked for.
+        added: Files that are new, per asset.
+        removed: Files that are no more, per asset.
+        is_everything: Whether the older version cannot be read, so that any row may have changed.
+        folder: Where the files lie.
+        columns: Columns of the sensors.
     """
 
-    changed: IntArray
-    withdrawn: IntArray
-    new: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    added: Mapping[str, Sequence[DataFile]]
+    removed: Mapping[str, Sequence[DataFile]]
+    folder: DataFolder = field(repr=False)
+    columns: tuple[str, ...]
+    is_everything: bool = False
 
-    def at_ticks(self, ticks: IntArray, *, period_s: float) -> Changes:
-        """Return what changed of the ticks that these rows are part of.
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """Assets that something changed of, in order; none where everything may have."""
+        return tuple(sorted({*self.added, *self.removed}))
+
+    def files_of(self, asset: str) -> tuple[DataFile, ...]:
+        """Return the files of an asset that came or went."""
+        return (*self.added.get(asset, ()), *self.removed.get(asset, ()))
+
+    def spans_of(self, asset: str) -> Spans:
+        """Return where changes of an asset can lie, by the statistics of the files.
+
+        Returns:
+            Spans that do not overlap, in order of time.
+        """
+        return join_spans((file.first_us, file.last_us) for file in self.files_of(asset))
+
+    def find(self, asset: str, *, start_us: int, end_us: int) -> Touched:
+        """Find the rows of an asset that changed in `[start_us, end_us)`.
 
         Args:
-            ticks: All ticks of the asset now, ascending.
-            period_s: Seconds between them.
+            asset: The asset.
+            start_us: First time, microseconds since 1970.
+            end_us: Time after the last.
+
+        Raises:
+            TableError: A file that is in the table cannot be read.
         """
-        rows = np.concatenate([self.changed, self.withdrawn, self.new])
-        touched = np.unique(find_ticks(rows, period_s=period_s))
-        is_there = np.isin(touched, ticks)
-        return Changes(changed=touched[is_there], withdrawn=touched[~is_there])
+        if self.is_everything:
+            return Touched(NOTHING, ((start_us, end_us - 1),))
+        removed = _within(self.removed.get(asset, ()), start_us, end_us)
+        added = _within(self.added.get(asset, ()), start_us, end_us)
+        if not removed:
+            return Touched(self._read(added, (), start_us, end_us)[0])
+        new = self._read(added, self.columns, start_us, end_us)
+        try:
+            old = self._read(removed, self.columns, start_us, end_us)
+        except TableError:
+            spans = join_spans((file.first_us, file.last_us) for file in removed)
+            logger.warning("files of asset %r are no more: all their steps count as new", asset)
+            return Touched(new[0], spans)
+        return Touched(_compare(old, new))
+
+    def _read(
+        self, files: Sequence[DataFile], columns: Sequence[str], start_us: int, end_us: int
+    ) -> tuple[IntArray, FloatArray]:
+        table = self.folder.read_columns(files, columns, start_us=start_us, end_us=end_us)
+        times: IntArray = table["timestamp"].cast(pa.int64()).to_numpy()
+        order = np.argsort(times, kind="stable")
+        values = np.empty((times.size, len(columns)))
+        for k, name in enumerate(columns):
+            values[:, k] = table[name].to_numpy()
+        return times[order], values[order]
 
 
-def find_changes(
-    lake: Lake, *, since: int, until: int, with_new: bool = False
-) -> dict[str, Changes] | None:
-    """Find the rows of `readings` that changed or went away, by the files that were replaced.
+def find_changes(lake: Lake, *, since: int | None, until: int) -> Changes:
+    """Find the files of `readings` that came and went, and so the rows that may have changed.
 
     Args:
-        lake: The lake.
-        since: Older version of `readings`.
+        lake: The lake; it has readings.
+        since: Older version of `readings`, None where there is none to start from.
         until: Newer version.
-        with_new: Whether to find new rows too, for which all files that are new are read.
 
     Returns:
-        The changes per asset; None where the older version, or a file of it, is no more, so that
-        every row may have changed.
+        The changes. Where the older version is no more, or is no older, all rows may have changed.
     """
-    if since == until:
-        return {}
     uri, folder = lake.uri("readings"), lake.readings_folder()
+    columns = tuple(lake.reading_columns().values())
+    if since is None or since > until:
+        return Changes({}, {}, folder, columns, is_everything=True)
     try:
-        before = {file.path: file for file in list_data_files(uri, version=since)}
-        after = {file.path: file for file in list_data_files(uri, version=until)}
-        removed = _group([file for path, file in before.items() if path not in after])
-        added = _group([file for path, file in after.items() if path not in before])
-        columns = tuple(lake.reading_columns().values())
-        found: dict[str, list[Changes]] = {}
-        for key in (removed | added) if with_new else removed:
-            old = _read(folder, removed.get(key, []), columns)
-            new = _read(folder, added.get(key, []), columns)
-            found.setdefault(key[0], []).append(_compare(old, new))
+        first = _skip_upkeep(uri, since, until)
+        if first == until:
+            return Changes({}, {}, folder, columns)
+        before = {file.path: file for file in list_data_files(uri, version=first)}
     except TableError:
-        return None
-    return {
-        asset: Changes(
-            changed=np.sort(np.concatenate([part.changed for part in parts])),
-            withdrawn=np.sort(np.concatenate([part.withdrawn for part in parts])),
-            new=np.sort(np.concatenate([part.new for part in parts])),
-        )
-        for asset, parts in found.items()
-    }
+        logger.warning("version %d of the readings is no more: scoring all again", since)
+        return Changes({}, {}, folder, columns, is_everything=True)
+    after = {file.path: file for file in list_data_files(uri, version=until)}
+    return Changes(
+        group_by_asset(file for path, file in after.items() if path not in before),
+        group_by_asset(file for path, file in before.items() if path not in after),
+        folder,
+        columns,
+    )
 
 
-def _group(files: Sequence[DataFile]) -> dict[tuple[str, str], list[DataFile]]:
-    groups: dict[tuple[str, str], list[DataFile]] = {}
-    for file in files:
-        groups.setdefault((file.asset, file.date), []).append(file)
-    return groups
+def join_spans(spans: Iterable[tuple[int, int]]) -> Spans:
+    """Join spans that overlap or touch.
+
+    Args:
+        spans: First and last time of each, in any order.
+
+    Example:
+        >>> join_spans([(5, 9), (0, 2), (3, 3), (7, 12)])
+        ((0, 3), (5, 12))
+    """
+    ordered = np.array(sorted(spans), dtype=np.int64).reshape(-1, 2)
+    firsts, lasts = ordered.T
+    reached = np.maximum.accumulate(lasts)
+    begins = np.flatnonzero(np.append(True, firsts[1:] > reached[:-1] + 1)[: firsts.size])
+    ends = reached[np.append(begins[1:], firsts.size) - 1] if begins.size else reached
+    return tuple(zip(firsts[begins].tolist(), ends.tolist(), strict=True))
 
 
-def _read(
-    folder: DataFolder, files: Sequence[DataFile], columns: Sequence[str]
-) -> tuple[IntArray, FloatArray]:
-    """Read times, ascending, and values of the rows of one asset and day."""
-    tables = [folder.read(file, first_us=file.first_us, last_us=file.last_us) for file in files]
-    if not tables:
-        return np.zeros(0, dtype=np.int64), np.zeros((0, len(columns)))
-    table = pa.concat_tables(tables).sort_by("timestamp")
-    values = np.column_stack([table[name].to_numpy() for name in columns])
-    return table["timestamp"].cast(pa.int64()).to_numpy(), values.astype(np.float64, copy=False)
+def _skip_upkeep(uri: str, since: int, until: int) -> int:
+    """Return the latest version that has the same rows as an older one, as the log says."""
+    if since == until:
+        return until
+    with explain_table_errors("read", uri):
+        history = DeltaTable(uri, version=until).history(limit=until - since)
+    operations = {entry.get("version"): entry.get("operation") for entry in history}
+    while since < until and operations.get(since + 1) in UPKEEP:
+        since += 1
+    return since
 
 
-def _compare(old: tuple[IntArray, FloatArray], new: tuple[IntArray, FloatArray]) -> Changes:
+def _within(files: Sequence[DataFile], start_us: int, end_us: int) -> list[DataFile]:
+    return [file for file in files if file.touches(start_us, end_us - 1)]
+
+
+def _compare(old: tuple[IntArray, FloatArray], new: tuple[IntArray, FloatArray]) -> IntArray:
+    """Return the times of rows that only one side has, or that have other values."""
     times, values = old
     new_times, new_values = new
-    if not new_times.size:
-        return Changes(changed=times[:0], withdrawn=times)
-    added = np.setdiff1d(new_times, times)
+    if not new_times.size or not times.size:
+        return np.concatenate([times, new_times])
     place = np.minimum(np.searchsorted(new_times, times), new_times.size - 1)
-    is_there = new_times[place] == times
-    is_same = equal_rows(values, new_values[place])
-    return Changes(times[is_there & ~is_same], withdrawn=times[~is_there], new=added)
+    is_same = (new_times[place] == times) & equal_rows(values, new_values[place])
+    return np.union1d(times[~is_same], np.setdiff1d(new_times, times))

@@ -52,6 +52,18 @@ LAST_TEXT = chr(0x10FFFF)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+ACTION_COLUMNS = frozenset(
+    {
+        "path",
+        "size_bytes",
+        "num_records",
+        "partition.asset",
+        "partition.date",
+        *(f"{side}.{name}" for side in ("min", "max") for name in ("timestamp", "_source")),
+    }
+)
+"""What is read of what the log says of a file."""
+
 
 @dataclass(frozen=True)
 class DataFile:
@@ -168,6 +180,38 @@ class DataFolder:
             )
             return dataset.to_table(columns=["timestamp"])["timestamp"]
 
+    def read_columns(
+        self, files: Sequence[DataFile], columns: Sequence[str], *, start_us: int, end_us: int
+    ) -> pa.Table:
+        """Read times and columns of numbers of the rows with times in `[start_us, end_us)`.
+
+        Args:
+            files: Files of the table; those that hold no such times are not opened.
+            columns: Columns of float64; one that a file does not have is null there.
+            start_us: First time, microseconds since 1970.
+            end_us: Time after the last.
+
+        Returns:
+            `timestamp` and the columns, in no particular order.
+
+        Raises:
+            TableError: A file is no more, or cannot be read.
+        """
+        schema = pa.schema([("timestamp", TIME), *((name, pa.float64()) for name in columns)])
+        wanted = [file for file in files if file.touches(start_us, end_us - 1)]
+        if not wanted:
+            return schema.empty_table()
+        times = ds.field("timestamp")
+        inside = (times >= pa.scalar(start_us, TIME)) & (times < pa.scalar(end_us, TIME))
+        with explain_table_errors("read", self.uri):
+            dataset = ds.dataset(
+                [f"{self._root}/{unquote(file.path)}" for file in wanted],
+                schema=schema,
+                format="parquet",
+                filesystem=self._filesystem,
+            )
+            return dataset.to_table(filter=inside)
+
 
 def list_data_files(
     uri: str,
@@ -187,6 +231,7 @@ def list_data_files(
         if not DeltaTable.is_deltatable(uri):
             return []
         actions = pa.table(DeltaTable(uri, version=version).get_add_actions(flatten=True))
+        actions = actions.select([name for name in actions.column_names if name in ACTION_COLUMNS])
     if spans is not None:
         actions = _select(actions, spans)
     return [_as_data_file(row) for row in actions.to_pylist()]

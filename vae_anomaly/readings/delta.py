@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -61,6 +61,12 @@ def column_names(uri: str) -> tuple[str, ...]:
         return tuple(_schema(DeltaTable(uri)).names)
 
 
+def table_id(uri: str) -> str:
+    """Return what tells a table from another that lies there later."""
+    with explain_table_errors("read", uri):
+        return str(DeltaTable(uri).metadata().id)
+
+
 def count_rows(uri: str) -> int:
     """Return the rows of a table, 0 where there is no table."""
     if not has_table(uri):
@@ -104,7 +110,7 @@ def append_once(
             mode="append",
             partition_by=list(partition_by) or None,
             schema_mode="merge",
-            writer_properties=_writer_properties(),
+            writer_properties=writer_properties(),
             commit_properties=_commit_properties(commit_id),
         )
     return True
@@ -135,48 +141,30 @@ def upsert(uri: str, table: pa.Table, *, keys: Sequence[str], keep: Sequence[str
             predicate=predicate,
             source_alias="new",
             target_alias="old",
-            writer_properties=_writer_properties(),
+            writer_properties=writer_properties(),
         )
         merger = merger.when_matched_update_all(except_cols=list(keep) or None)
         merger.when_not_matched_insert_all().execute()
 
 
-def delete_rows(uri: str, keys_table: pa.Table, *, keys: Sequence[str]) -> None:
-    """Delete the rows with these keys, in one atomic commit.
-
-    Args:
-        uri: The table; without it there is nothing to delete.
-        keys_table: The keys of the rows to delete.
-        keys: Columns that make a row what it is.
-    """
-    if keys_table.num_rows == 0 or not has_table(uri):
-        return
-    predicate = " AND ".join(f'old."{key}" = new."{key}"' for key in keys)
-    with explain_table_errors("write", uri):
-        merger = DeltaTable(uri).merge(
-            keys_table, predicate=predicate, source_alias="new", target_alias="old"
-        )
-        merger.when_matched_delete().execute()
-
-
-def mark(uri: str, name: str, version: int) -> None:
-    """Make a commit that adds nothing but a mark: a name with a version.
+def mark(uri: str, marks: Mapping[str, int]) -> None:
+    """Make a commit that adds nothing but marks: names with a version.
 
     Args:
         uri: An existing table; without it nothing is done.
-        name: Name of the mark.
-        version: Its version, which replaces that of before.
+        marks: Version of each mark, which replaces that of before.
     """
     if not has_table(uri):
         return
     with explain_table_errors("write", uri):
         table = DeltaTable(uri)
+        transactions = [Transaction(name, version) for name, version in marks.items()]
         table.create_write_transaction(
             [],
             mode="append",
             schema=table.schema(),
             partition_by=table.metadata().partition_columns,
-            commit_properties=CommitProperties(app_transactions=[Transaction(name, version)]),
+            commit_properties=CommitProperties(app_transactions=transactions),
         )
 
 
@@ -194,6 +182,7 @@ def read_table(
     columns: Sequence[str] | None = None,
     selection: Selection | None = None,
     version: int | None = None,
+    table: DeltaTable | None = None,
 ) -> pa.Table:
     """Read part of a table.
 
@@ -202,6 +191,7 @@ def read_table(
         columns: Columns wanted, None for all.
         selection: Rows wanted, None for all.
         version: Version of the table, None for the newest.
+        table: The table where it was opened before, at whatever version.
 
     Returns:
         The rows in no particular order.
@@ -211,8 +201,8 @@ def read_table(
     """
     wanted = selection or Selection()
     with explain_table_errors("read", uri):
-        table = DeltaTable(uri, version=version)
-        dataset = table.to_pyarrow_dataset(file_pruning_predicate=wanted.files() or None)
+        opened = table or DeltaTable(uri, version=version)
+        dataset = opened.to_pyarrow_dataset(file_pruning_predicate=wanted.files() or None)
         return dataset.to_table(
             columns=None if columns is None else list(columns), filter=wanted.rows()
         )
@@ -259,5 +249,6 @@ def _commit_properties(commit_id: str) -> CommitProperties | None:
     return CommitProperties(app_transactions=[Transaction(commit_id, TRANSACTION_VERSION)])
 
 
-def _writer_properties() -> WriterProperties:
+def writer_properties() -> WriterProperties:
+    """Return how our files are compressed."""
     return WriterProperties(compression="ZSTD")

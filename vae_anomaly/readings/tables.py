@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs as pa_fs
 
-from vae_anomaly.domain import AlertEvent, Contract, IntArray
+from vae_anomaly.domain import AlertEvent, Contract
 from vae_anomaly.errors import TableError
 from vae_anomaly.readings import delta
 from vae_anomaly.readings.contract import contract_from_dict, contract_to_dict
@@ -22,23 +21,20 @@ from vae_anomaly.readings.data_files import DataFolder
 from vae_anomaly.readings.layout import (
     ALERTS,
     LEDGER,
-    PARTITIONS,
     QUARANTINE,
     SCORES,
-    TIME,
     alerts_to_table,
     name_columns,
     rename_fields,
     scores_to_table,
 )
 from vae_anomaly.readings.selection import Selection
+from vae_anomaly.readings.spans import Span, list_spans, replace_rows
 
 CONTRACT_FILE = "contract.json"
 
 ENTRIES_AT_ONCE = 10_000
 """Rows of `quarantine` that are held in memory at once."""
-
-SCORE_KEYS = ("asset", "date", "timestamp", "model_name", "model_version")
 
 UNUSABLE_CHARACTERS = frozenset("%[]\\^|")
 """delta-rs cannot open local paths with these in them."""
@@ -211,63 +207,50 @@ class Lake:
         """Return the ledger, sorted by source."""
         return self._read("ledger", LEDGER, sort_by=("source", "content_hash", "status"))
 
-    def write_scores(self, scores: pa.Table, *, model_name: str, model_version: str) -> None:
-        """Write scores; those of the same asset, time and model version are replaced.
+    def write_scores(
+        self,
+        scores: pa.Table,
+        *,
+        model_name: str,
+        model_version: str,
+        spans: Sequence[Span] | None = None,
+    ) -> None:
+        """Write scores in place of those that the model version had in some spans of time.
 
         Args:
             scores: What `Detector.score` returns; each asset and time once.
             model_name: Registered model.
             model_version: Its version.
+            spans: What is replaced; None for each asset's from its first row to its last.
 
         Raises:
             TableError: The scores are not in order, or the table cannot be written.
         """
         table = scores_to_table(
             scores,
-            columns=self._score_columns(),
+            columns=self.score_columns(),
             model_name=model_name,
             model_version=model_version,
         )
-        uri = self.uri("scores")
-        if table.num_rows and self._has_scores_between(table):
-            delta.upsert(uri, table, keys=SCORE_KEYS)
-        else:
-            delta.append_once(uri, table, partition_by=PARTITIONS)
-
-    def remove_scores(
-        self, asset: str, times_us: IntArray, *, model_name: str, model_version: str
-    ) -> None:
-        """Remove the scores of steps of one asset that are no more, in one commit.
-
-        Args:
-            asset: The asset.
-            times_us: Times of the steps, microseconds since 1970. Shape `(steps,)`.
-            model_name: Registered model.
-            model_version: Its version.
-        """
-        delta.delete_rows(
+        replace_rows(
             self.uri("scores"),
-            pa.table(
-                {
-                    "asset": pa.repeat(asset, times_us.size),
-                    "timestamp": pa.array(times_us, TIME),
-                    "date": pa.array(times_us, TIME).cast(pa.date32()),
-                    "model_name": pa.repeat(model_name, times_us.size),
-                    "model_version": pa.repeat(model_version, times_us.size),
-                }
-            ),
-            keys=SCORE_KEYS,
+            table,
+            list_spans(table) if spans is None else spans,
+            where={"model_name": model_name, "model_version": model_version},
         )
 
-    def mark_scored(self, *, model_name: str, model_version: str, readings_version: int) -> None:
-        """Write down that a model version has scored all of a version of `readings`."""
-        mark = _name_mark(model_name, model_version)
-        if self.find_scored_version(model_name, model_version) != readings_version:
-            delta.mark(self.uri("scores"), mark, readings_version)
+    def remove_scores(self, spans: Sequence[Span], *, model_name: str, model_version: str) -> None:
+        """Remove the scores of a model version in some spans of time.
 
-    def find_scored_version(self, model_name: str, model_version: str) -> int | None:
-        """Return the version of `readings` that a model version has scored, None without."""
-        return delta.find_mark(self.uri("scores"), _name_mark(model_name, model_version))
+        Raises:
+            TableError: The table cannot be written.
+        """
+        replace_rows(
+            self.uri("scores"),
+            SCORES.empty_table(),
+            spans,
+            where={"model_name": model_name, "model_version": model_version},
+        )
 
     def read_scores(
         self,
@@ -297,7 +280,7 @@ class Lake:
             columns=[*SCORES.names, "contribution"],
             selection=Selection(assets, start_us, end_us, model_version=model_version),
         )
-        sensors = {column: sensor for sensor, column in self._score_columns().items()}
+        sensors = {column: sensor for sensor, column in self.score_columns().items()}
         contribution = rename_fields(table["contribution"], sensors)
         table = table.set_column(len(SCORES), "contribution", contribution)
         return _sorted(table, "asset", "timestamp", "model_version")
@@ -354,23 +337,8 @@ class Lake:
                 table = table.append_column(item, pa.nulls(table.num_rows, item.type))
         return _sorted(table.select(schema.names), *sort_by)
 
-    def _has_scores_between(self, table: pa.Table) -> bool:
-        """Whether there are scores of the same model version in the span of these."""
-        uri = self.uri("scores")
-        if not delta.has_table(uri):
-            return False
-        span = pc.min_max(table["timestamp"].cast(pa.int64())).as_py()
-        selection = Selection(
-            assets=pc.unique(table["asset"]).to_pylist(),
-            start_us=span["min"],
-            end_us=span["max"] + 1,
-            model_name=table["model_name"][0].as_py(),
-            model_version=table["model_version"][0].as_py(),
-        )
-        found = delta.read_table(uri, columns=["timestamp"], selection=selection)
-        return bool(found.num_rows)
-
-    def _score_columns(self) -> dict[str, str]:
+    def score_columns(self) -> dict[str, str]:
+        """Return the field of `contribution` of each sensor of the contract; empty without one."""
         contract = self.read_contract()
         return name_columns(contract.sensor_names) if contract is not None else {}
 
@@ -402,10 +370,6 @@ class _Counter:
         for part in parts:
             self.rows += len(part)
             yield part
-
-
-def _name_mark(model_name: str, model_version: str) -> str:
-    return f"scored:{model_name}:{model_version}"
 
 
 def _in_pieces(rows: Iterator[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:

@@ -6,12 +6,9 @@ from hypothesis import strategies as st
 
 from vae_anomaly.config import LakeConfig, PipelineConfig
 from vae_anomaly.detector.alerts import AlertRules, find_spans
-from vae_anomaly.operations.pipeline_alerts import (
-    find_quiet_start,
-    list_alerts,
-    read_live_alerts,
-    update_alerts,
-)
+from vae_anomaly.operations.pipeline_alerts import list_alerts, read_live_alerts, update_alerts
+from vae_anomaly.operations.pipeline_traces import find_quiet_start
+from vae_anomaly.readings.spans import list_spans
 from vae_anomaly.readings.tables import Lake
 
 MODEL = {"model_name": "vae-anomaly", "model_version": "1"}
@@ -44,8 +41,8 @@ def flag(scores: pa.Table, detector, first: int, stop: int) -> pa.Table:
 
 
 def update(lake: Lake, detector, scores: pa.Table, **model) -> None:
-    update_alerts(lake, detector, scores, **(MODEL | model))
     lake.write_scores(scores, **(MODEL | model))
+    update_alerts(lake, detector, list_spans(scores), **(MODEL | model))
 
 
 def statuses(lake: Lake) -> list[str]:

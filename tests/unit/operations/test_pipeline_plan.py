@@ -1,23 +1,21 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_anomaly.domain import Reach
-from vae_anomaly.operations.pipeline_plan import (
-    Stretch,
-    find_due,
-    make_batches,
-    plan_stretches,
-)
+from vae_anomaly.operations.pipeline_plan import Stretch, make_batches, plan_stretches
 
 TIMES = np.arange(0, 100, 10)
 
 
-def plan(due_rows, *, start_us=None, lookback=2, max_steps=100, times=TIMES):
-    due = np.zeros(times.size, dtype=bool)
-    due[list(due_rows)] = True
+def plan(touched_rows, *, start_us=0, lookback=2, max_steps=100, times=TIMES, lookahead=0):
     return plan_stretches(
-        "a", times, due, start_us=start_us, reach=Reach(lookback), max_steps=max_steps
+        "a",
+        times,
+        times[sorted(touched_rows)],
+        reach=Reach(lookback, lookahead),
+        between=(start_us, 10**15),
+        max_steps=max_steps,
     )
 
 
@@ -25,22 +23,9 @@ def steps_of(stretches, times=TIMES):
     return [
         position
         for stretch in stretches
+        if stretch.num_steps
         for position in np.flatnonzero((times >= stretch.start_us) & (times < stretch.end_us))
     ]
-
-
-def test_steps_without_a_score_are_due():
-    due = find_due(TIMES, np.array([90, 0, 10]), start_us=None)
-    assert np.flatnonzero(due).tolist() == [2, 3, 4, 5, 6, 7, 8]
-
-
-def test_steps_before_the_start_are_never_due():
-    due = find_due(TIMES, np.array([80]), start_us=70)
-    assert np.flatnonzero(due).tolist() == [7, 9]
-
-
-def test_scores_of_readings_that_are_gone_do_not_matter():
-    assert not find_due(TIMES, np.append(TIMES, 5), start_us=None).any()
 
 
 def test_where_nothing_is_due_there_is_no_stretch():
@@ -96,24 +81,40 @@ def test_a_stretch_larger_than_a_batch_is_a_batch():
     assert list(make_batches([stretch, stretch], max_steps=3)) == [(stretch,), (stretch,)]
 
 
+def test_the_score_of_a_step_that_is_no_more_goes_and_those_after_it_are_scored_again():
+    (stretch,) = plan_stretches("a", TIMES, np.array([45]), reach=Reach(2), max_steps=100)
+    assert (stretch.start_us, stretch.end_us, stretch.num_steps) == (45, 61, 2)
+
+
+def test_scores_of_an_asset_without_readings_only_go():
+    gone = np.array([5, 9])
+    (stretch,) = plan_stretches("a", TIMES[:0], gone, reach=Reach(2), max_steps=100)
+    assert (stretch.start_us, stretch.end_us, stretch.num_steps) == (5, 10, 0)
+
+
+def test_the_last_steps_wait_for_those_after_them_and_have_no_score_until_then():
+    scored, waiting = plan(range(5, 10), lookahead=3)
+    assert (scored.start_us, scored.end_us, scored.num_steps) == (20, 61, 5)
+    assert (waiting.start_us, waiting.end_us, waiting.num_steps) == (70, 91, 0)
+    assert scored.read_to_us == 91
+
+
 @given(
-    due_rows=st.sets(st.integers(0, 39)),
+    touched_rows=st.sets(st.integers(0, 39)),
     lookback=st.integers(0, 6),
     max_steps=st.integers(1, 12),
-    start=st.integers(-1, 45),
+    start=st.integers(0, 40),
 )
-def test_what_is_scored_is_what_is_due_or_depends_on_it(due_rows, lookback, max_steps, start):
+def test_what_is_scored_is_what_changed_or_depends_on_it(touched_rows, lookback, max_steps, start):
     times = np.cumsum(np.random.default_rng(0).integers(1, 9, size=40))
-    start_us = None if start < 0 else int(times[start]) if start < 40 else int(times[-1]) + 1
-    first = 0 if start < 0 else start
-    due_rows = {row for row in due_rows if row >= first}
+    start_us = int(times[start]) if start < 40 else int(times[-1]) + 1
     stretches = plan(
-        due_rows, start_us=start_us, lookback=lookback, max_steps=max_steps, times=times
+        touched_rows, start_us=start_us, lookback=lookback, max_steps=max_steps, times=times
     )
     wanted = {
         row
-        for row in range(first, 40)
-        if any(row - lookback <= changed <= row for changed in due_rows)
+        for row in range(start, 40)
+        if any(row - lookback <= changed <= row for changed in touched_rows)
     }
     scored = steps_of(stretches, times)
     assert sorted(scored) == sorted(set(scored))
@@ -124,44 +125,51 @@ def test_what_is_scored_is_what_is_due_or_depends_on_it(due_rows, lookback, max_
         assert 1 <= stretch.num_steps <= max_steps
 
 
-def test_the_last_steps_wait_for_those_after_them():
-    due = find_due(TIMES, TIMES[:0], start_us=None, lookahead_steps=3)
-    assert np.flatnonzero(due).tolist() == list(range(7))
-    assert not find_due(TIMES[:3], TIMES[:0], start_us=None, lookahead_steps=3).any()
-
-
 @given(
-    order=st.permutations(range(30)),
-    cuts=st.lists(st.integers(0, 30), max_size=6),
+    arrivals=st.lists(st.sets(st.integers(0, 29)), max_size=6),
+    values=st.integers(0, 2),
     lookback=st.integers(0, 4),
     lookahead=st.integers(0, 4),
     level=st.integers(0, 9),
     max_steps=st.integers(1, 12),
 )
-def test_whatever_the_order_of_arrival_scores_see_all_their_neighbours(
-    order, cuts, lookback, lookahead, level, max_steps
+@settings(max_examples=300)
+def test_whatever_comes_changes_or_goes_scores_are_those_of_one_look(
+    arrivals, values, lookback, lookahead, level, max_steps
 ):
+    """Each arrival says which readings there are then; the values of some change with it."""
     clock = np.cumsum(np.random.default_rng(0).integers(1, 4, size=30)).tolist()
 
-    def look(times, time):
+    def look(there, time):
+        times = sorted(there)
         at = times.index(time)
         earliest = times[max(at - lookback, 0)] - level
-        return [other for other in times[: at + lookahead + 1] if other >= earliest]
+        return [
+            (other, there[other]) for other in times[: at + lookahead + 1] if other >= earliest
+        ]
 
-    scored: dict[int, list[int]] = {}
-    for end in [*sorted(cuts), 30]:
-        there = sorted(clock[place] for place in order[:end])
-        times = np.array(there, dtype=np.int64)
-        due = find_due(times, np.array(list(scored)), start_us=None, lookahead_steps=lookahead)
+    scored: dict[int, list[tuple[int, int]]] = {}
+    before: dict[int, int] = {}
+    for number, places in enumerate(arrivals):
+        there = {clock[k]: number * (k % 3 < values) for k in places}
+        touched = {time for time in {*before, *there} if before.get(time) != there.get(time)}
         for stretch in plan_stretches(
             "a",
-            times,
-            due,
+            np.array(sorted(there), dtype=np.int64),
+            np.array(sorted(touched), dtype=np.int64),
             reach=Reach(lookback, lookahead, level),
             max_steps=max_steps,
         ):
-            read = [time for time in there if stretch.read_from_us <= time < stretch.read_to_us]
-            for time in read:
-                if stretch.start_us <= time < stretch.end_us:
-                    scored[time] = look(read, time)
-    assert scored == {time: look(clock, time) for time in clock[: 30 - lookahead]}
+            inside = range(stretch.start_us, stretch.end_us)
+            scored = {time: seen for time, seen in scored.items() if time not in inside}
+            read = range(stretch.read_from_us, stretch.read_to_us)
+            seen = {time: value for time, value in there.items() if time in read}
+            mine = [time for time in there if time in inside] if stretch.num_steps else []
+            assert len(mine) == stretch.num_steps
+            scored |= {time: look(seen, time) for time in mine}
+        before = there
+    assert scored == {
+        time: look(before, time)
+        for at, time in enumerate(sorted(before))
+        if at + lookahead < len(before)
+    }
