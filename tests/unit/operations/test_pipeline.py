@@ -1,21 +1,15 @@
 """The steps of the pipeline on real tables and a real registry, with one short training."""
 
-from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
 
-from tests.pipelines import END, read_config, write_pipeline
+from tests.pipelines import END, let_arrive, read_config, write_pipeline
 from vae_anomaly.config import (
     LakeConfig,
     PipelineConfig,
-    RegistryConfig,
     TrainingPeriod,
     read_pipeline_config,
 )
@@ -28,64 +22,13 @@ from vae_anomaly.errors import (
     TableError,
     TrainingError,
 )
-from vae_anomaly.operations import pipeline, pipeline_report, pipeline_score, pipeline_train
-from vae_anomaly.operations.pipeline import TrainResult
+from vae_anomaly.operations import pipeline, pipeline_report, pipeline_train
 from vae_anomaly.operations.pipeline_tables import name_as_raw, parse_time
 from vae_anomaly.operations.pipeline_train import fingerprint_training
 from vae_anomaly.operations.registry import open_registry
-from vae_anomaly.readings import delta
 from vae_anomaly.readings.tables import Lake
 
 DAY_US = 86_400_000_000
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A pipeline with all files ingested and a champion, and nothing scored."""
-
-    config: PipelineConfig
-    result: TrainResult
-    steps: list[tuple[int, int]]
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory) -> Trained:
-    config = read_config(tmp_path_factory.mktemp("trained"))
-    pipeline.ingest_source(config)
-    steps: list[tuple[int, int]] = []
-    result = pipeline.train_detector(config, progress=lambda *step: steps.append(step))
-    return Trained(config, result, steps)
-
-
-@pytest.fixture
-def config(trained, tmp_path) -> PipelineConfig:
-    """The trained pipeline with a lake and files of its own, the last two files held back."""
-    folder = Path(trained.config.registry.folder)
-    return read_config(tmp_path, registry=folder, num_files=4)
-
-
-def let_arrive(config: PipelineConfig, *days: int) -> None:
-    """Move the files of days that were held back to the source, and ingest."""
-    source = Path(config.source)
-    for day in days:
-        name = f"station_{END + timedelta(days=day - 4):%Y-%m-%d}.parquet"
-        (source.parent / "later" / name).rename(source / name)
-    pipeline.ingest_source(config)
-
-
-def tables(config: PipelineConfig) -> tuple[pa.Table, pa.Table]:
-    lake = Lake(config.lake.root)
-    return lake.read_scores(), lake.read_alerts()
-
-
-@pytest.fixture(scope="session")
-def undisturbed(trained, tmp_path_factory) -> tuple[pa.Table, pa.Table]:
-    """Scores and alerts of one run over all files."""
-    folder = Path(trained.config.registry.folder)
-    config = read_config(tmp_path_factory.mktemp("undisturbed"), registry=folder)
-    pipeline.ingest_source(config)
-    pipeline.score_readings(config)
-    return tables(config)
 
 
 def test_training_registers_a_champion(trained):
@@ -142,234 +85,6 @@ def test_other_settings_seeds_and_readings_have_other_fingerprints(trained):
         ),
     }
     assert len(prints) == 6
-
-
-def test_scoring_gives_each_reading_from_the_end_of_training_on_one_state(config, undisturbed):
-    pipeline.ingest_source(config)
-    let_arrive(config, 4, 5)
-    seen: list[tuple[int, int]] = []
-    result = pipeline.score_readings(config, progress=lambda *step: seen.append(step))
-    assert result.num_rows == result.num_ok + result.num_anomalous + result.num_unscorable
-    assert result.num_rows == result.num_new_rows == undisturbed[0].num_rows
-    assert result.num_rows > 1000
-    assert result.num_new_events == result.num_events == undisturbed[1].num_rows
-    assert (result.model_name, result.model_version, result.skipped) == ("vae-anomaly", "1", False)
-    assert seen == [(result.num_rows, result.num_rows)]
-    first = pc.min(undisturbed[0]["timestamp"]).as_py()
-    assert timedelta(0) <= first - END < timedelta(minutes=10)
-
-
-def test_scoring_finds_the_fault_and_lists_it(undisturbed, config):
-    pipeline.ingest_source(config)
-    let_arrive(config, 4, 5)
-    pipeline.score_readings(config)
-    alerts = pipeline.list_alerts(config)
-    assert len(alerts) == undisturbed[1].num_rows >= 1
-    assert all(alert.status == "open" and alert.model_version == "1" for alert in alerts)
-    assert all(alert.event.end_us > alert.event.start_us for alert in alerts)
-
-
-def test_scoring_again_does_nothing(config):
-    pipeline.ingest_source(config)
-    let_arrive(config, 4)
-    first = pipeline.score_readings(config)
-    before, version = tables(config), Lake(config.lake.root).readings_version()
-    again = pipeline.score_readings(config)
-    assert again == replace(first, num_new_rows=0, num_new_events=0, skipped=True)
-    assert tables(config) == before
-    assert again.readings_version == version
-
-
-def test_the_lake_may_have_nothing_after_the_training_period(config):
-    pipeline.ingest_source(config)
-    result = pipeline.score_readings(config)
-    assert (result.num_rows, result.skipped) == (0, True)
-
-
-def test_three_arrivals_end_in_the_tables_of_one(config, undisturbed):
-    pipeline.ingest_source(config)
-    num_new = []
-    for day in (4, 5):
-        let_arrive(config, day)
-        num_new.append(pipeline.score_readings(config).num_new_rows)
-    assert sum(num_new) == undisturbed[0].num_rows
-    assert min(num_new) > 500
-    scores, alerts = tables(config)
-    assert scores.equals(undisturbed[0])
-    assert alerts.equals(undisturbed[1])
-
-
-def test_files_that_come_late_end_in_the_tables_of_files_on_time(config, undisturbed):
-    pipeline.ingest_source(config)
-    let_arrive(config, 5)
-    first = pipeline.score_readings(config)
-    let_arrive(config, 4)
-    second = pipeline.score_readings(config)
-    # 3 of the longest span, 12 steps, are 64, the present one counted; 21 blocks of 2 steps; and
-    # before the first of them 3 spans of 5, 16 steps, which may be 5 periods apart
-    lookback = 63 + 42 + 15 * 5
-    assert second.num_new_rows == undisturbed[0].num_rows - first.num_rows + lookback
-    scores, alerts = tables(config)
-    assert scores.equals(undisturbed[0])
-    still = alerts.filter(pc.equal(alerts["status"], "open"))
-    assert still.equals(undisturbed[1])
-
-
-@pytest.mark.parametrize(
-    ("broken", "counts"),
-    [
-        ("", (20, 0)),
-        ("", (0, 20)),
-        ("write_scores", (20, 20)),
-        ("write_alerts", (20, 20)),
-        ("mark", (20, 20)),
-        ("old version", (20, 20)),
-    ],
-)
-def test_corrected_files_end_in_the_tables_of_files_that_were_right_at_once(
-    config, trained, tmp_path, monkeypatch, broken, counts
-):
-    """So many rows have other values, and so many are no more."""
-    folder = Path(trained.config.registry.folder)
-    right_at_once = read_config(tmp_path / "right", registry=folder)
-    pipeline.ingest_source(config)
-    let_arrive(config, 4, 5)
-    first = pipeline.score_readings(config)
-    for one in (config, right_at_once):
-        correct_file(one, 5, *counts)
-        pipeline.ingest_source(one)
-    pipeline.score_readings(right_at_once)
-    if broken == "old version":
-        version = first.readings_version
-        log = Path(config.lake.root) / "readings" / "_delta_log"
-        DeltaTable(config.lake.root + "/readings").create_checkpoint()
-        for number in range(version + 1):
-            (log / f"{number:020d}.json").unlink()
-    elif broken:
-        with monkeypatch.context() as patch:
-            patch.setattr(delta if broken == "mark" else Lake, broken, raise_interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                pipeline.score_readings(config)
-    second = pipeline.score_readings(config)
-    if not broken:
-        assert 20 < second.num_new_rows < first.num_rows / 2  # not all, and more than changed
-    scores, alerts = tables(config)
-    expected_scores, expected_alerts = tables(right_at_once)
-    assert scores.equals(expected_scores)
-    assert alerts.filter(pc.equal(alerts["status"], "open")).equals(expected_alerts)
-    assert pipeline.score_readings(config).skipped
-
-
-def correct_file(config: PipelineConfig, day: int, num_changed: int, num_withdrawn: int) -> None:
-    """Write the file of a day again, some rows of it with other values and some left out."""
-    file = Path(config.source) / f"station_{END + timedelta(days=day - 4):%Y-%m-%d}.parquet"
-    table = pq.read_table(file)
-    first = table.slice(0, 200)
-    changed = table.slice(200, num_changed)
-    k = table.column_names.index("discharge_pressure")
-    changed = changed.set_column(k, table.field(k), pc.multiply(changed[k], 1.2))
-    rest = table.slice(200 + num_changed + num_withdrawn)
-    pq.write_table(pa.concat_tables([first, changed, rest]), file)
-
-
-def raise_interrupt(*_: object, **__: object) -> None:
-    raise KeyboardInterrupt
-
-
-def test_with_a_latency_the_last_steps_wait_and_all_others_end_as_if_they_had_not(tmp_path):
-    settings = "\n[detector.threshold]\nlatency = 3\nsmoothing_steps = 5\nadaptation_steps = 0\n"
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "parts").mkdir()
-    whole, parts = (
-        read_config(
-            tmp_path / name,
-            registry=tmp_path / "registry",
-            num_files=num_files,
-            settings=settings,
-        )
-        for name, num_files in (("whole", 6), ("parts", 4))
-    )
-    pipeline.ingest_source(whole)
-    pipeline.train_detector(whole)
-    pipeline.score_readings(whole)
-    assert pipeline.score_readings(whole).skipped
-    pipeline.ingest_source(parts)
-    let_arrive(parts, 4)
-    first = pipeline.score_readings(parts)
-    let_arrive(parts, 5)
-    second = pipeline.score_readings(parts)
-    scores, alerts = tables(parts)
-    assert scores.equals(tables(whole)[0])
-    assert alerts.equals(tables(whole)[1])
-    readings = Lake(parts.lake.root).read_readings()
-    later = pc.greater_equal(readings["timestamp"], pa.scalar(END, readings["timestamp"].type))
-    assert scores.num_rows == pc.sum(later).as_py() - 3
-    assert second.num_new_rows == scores.num_rows - first.num_rows
-
-
-def test_scores_in_small_batches_are_those_of_one(config, undisturbed, monkeypatch):
-    monkeypatch.setattr(pipeline_score, "BATCH_STEPS", 250)
-    pipeline.ingest_source(config)
-    let_arrive(config, 4, 5)
-    seen: list[tuple[int, int]] = []
-    result = pipeline.score_readings(config, progress=lambda *step: seen.append(step))
-    assert len(seen) >= result.num_rows // 250
-    assert seen[-1] == (result.num_rows, result.num_rows)
-    assert all(done <= total for done, total in seen)
-    scores, alerts = tables(config)
-    assert scores.equals(undisturbed[0])
-    assert alerts.equals(undisturbed[1])
-
-
-def test_a_scoring_that_is_broken_off_is_completed_by_the_next(config, undisturbed, monkeypatch):
-    monkeypatch.setattr(pipeline_score, "BATCH_STEPS", 400)
-    pipeline.ingest_source(config)
-    let_arrive(config, 4, 5)
-    write, calls = Lake.write_scores, iter(range(9))
-
-    def break_off(lake, scores, **model):
-        if next(calls) == 1:
-            raise KeyboardInterrupt
-        write(lake, scores, **model)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Lake, "write_scores", break_off)
-        with pytest.raises(KeyboardInterrupt):
-            pipeline.score_readings(config)
-    assert 0 < tables(config)[0].num_rows < undisturbed[0].num_rows
-    pipeline.score_readings(config)
-    scores, alerts = tables(config)
-    assert scores.equals(undisturbed[0])
-    assert alerts.equals(undisturbed[1])
-
-
-def test_without_an_end_of_training_all_readings_are_scored(config):
-    pipeline.ingest_source(config)
-    everything = config.model_copy(update={"training": TrainingPeriod()})
-    result = pipeline.score_readings(everything)
-    assert result.num_rows == Lake(config.lake.root).read_readings(columns=()).num_rows
-
-
-def test_only_the_champion_calls_somebody(config, trained, tmp_path):
-    """A second version in a registry of its own: the first is its champion."""
-    own = config.model_copy(update={"registry": RegistryConfig(folder=str(tmp_path / "two"))})
-    registry, detector = open_registry(own.registry), load_champion(trained)
-    registry.register(detector)
-    registry.register(detector)
-    pipeline.ingest_source(own)
-    let_arrive(own, 4, 5)
-    aside = pipeline.score_readings(own, reference="challenger")
-    assert (aside.model_version, aside.num_events) == ("2", 0)
-    assert aside.num_anomalous > 0
-    assert pipeline.list_alerts(own) == ()
-    champion = pipeline.score_readings(own)
-    assert (champion.model_version, champion.num_new_rows) == ("1", aside.num_rows)
-    assert champion.num_events > 0
-    assert Lake(own.lake.root).read_scores().num_rows == 2 * aside.num_rows
-
-
-def load_champion(trained: Trained):
-    return open_registry(trained.config.registry).load("champion")[0]
 
 
 def test_the_report_shows_what_was_scored(config, undisturbed):

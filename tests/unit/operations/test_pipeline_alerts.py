@@ -1,13 +1,14 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vae_anomaly.config import LakeConfig, PipelineConfig
 from vae_anomaly.detector.alerts import AlertRules, find_spans
+from vae_anomaly.operations import pipeline_traces
 from vae_anomaly.operations.pipeline_alerts import list_alerts, read_live_alerts, update_alerts
-from vae_anomaly.operations.pipeline_traces import find_quiet_start
+from vae_anomaly.operations.pipeline_traces import find_quiet_end, find_quiet_start
 from vae_anomaly.readings.spans import list_spans
 from vae_anomaly.readings.tables import Lake
 
@@ -22,7 +23,7 @@ def lake(tmp_path, detector) -> Lake:
     return lake
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def scores(detector, plant) -> pa.Table:
     """Scores of normal readings, named as in the lake; none is near the threshold."""
     table = detector.score(plant)
@@ -87,6 +88,79 @@ def test_events_from_the_quiet_start_on_are_those_of_the_whole(
     later = [(span.first, span.last) for span in whole if span.last >= offset]
     assert [(span.first + offset, span.last + offset) for span in part] == later
     assert all(span.first >= offset for span in whole if span.last >= offset)
+
+
+@given(
+    scores=st.lists(st.sampled_from([0.0, 0.0, 0.0, 8.5, 12.0]), min_size=30, max_size=60),
+    gaps=st.lists(st.sampled_from([1, 1, 1, 3, 9]), min_size=60, max_size=60),
+    cuts=st.tuples(st.integers(0, 10), st.integers(15, 60)),
+    merge_steps=st.integers(0, 3),
+)
+@settings(max_examples=300)
+def test_events_after_the_quiet_end_are_those_of_the_whole_whatever_was_before(
+    scores, gaps, cuts, merge_steps
+):
+    rules = AlertRules(
+        merge_steps=merge_steps,
+        min_steps=1,
+        release_fraction=0.8,
+        top_sensors=1,
+        period_s=1.0,
+        gap_steps=5,
+    )
+    times, values = np.cumsum(gaps[: len(scores)]) * 1_000_000, np.array(scores)
+    first, stop = (int(times[cut]) if cut < len(scores) else int(times[-1]) + 1 for cut in cuts)
+    seen = (times >= first) & (times < stop)
+    end_us = find_quiet_end(
+        times[seen],
+        values[seen],
+        held_above=0.8 * LIMIT,
+        merge_us=merge_steps * 1_000_000,
+        after_us=first,
+        until_us=stop,
+    )
+    assume(end_us is not None)
+    assert end_us >= first
+    later = []
+    for before in (0.0, 8.5, 12.0):
+        other = np.where(times < first, before, values)
+        spans = find_spans(times, other, threshold=LIMIT, rules=rules)
+        later.append([span for span in spans if times[span.last] >= end_us])
+        assert all(times[span.first] >= end_us for span in later[-1])
+    assert later[0] == later[1] == later[2]
+
+
+@given(
+    marks=st.lists(st.sampled_from([0, 0, 0, 1, 2]), min_size=200, max_size=200),
+    rewritten=st.lists(
+        st.tuples(st.integers(0, 199), st.integers(1, 60), st.sampled_from([0, 1, 2])), max_size=4
+    ),
+)
+@settings(max_examples=25, deadline=None)
+def test_events_after_scores_were_written_again_are_those_of_the_whole(
+    tmp_path_factory, detector, scores, marks, rewritten
+):
+    """Anywhere in the history, with traces read a few steps at a time."""
+    threshold, few = detector.record.calibration_of("asset").threshold, scores.slice(0, 200)
+    values = np.array([0.0, 0.9, 3.0])[marks] * threshold
+    lakes = [Lake(tmp_path_factory.mktemp("lake")) for _ in range(2)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline_traces, "TRACE_STEPS", 30)
+        patch.setattr(pipeline_traces, "FIRST_LOOK_STEPS", 3)
+        for lake in lakes:
+            lake.write_contract(detector.contract)
+        update(lakes[0], detector, with_scores(few, values))
+        for first, length, mark in rewritten:
+            values[first : first + length] = [0.0, 0.9, 3.0][mark] * threshold
+            update(lakes[0], detector, with_scores(few, values).slice(first, length))
+    update(lakes[1], detector, with_scores(few, values))
+    mine, whole = (read_live_alerts(lake, model_name="vae-anomaly") for lake in lakes)
+    assert mine.equals(whole)
+
+
+def with_scores(scores: pa.Table, values: np.ndarray) -> pa.Table:
+    at = scores.column_names.index("score")
+    return scores.set_column(at, "score", pa.array(values))
 
 
 def test_there_are_no_alerts_before_the_first_scoring(lake):
