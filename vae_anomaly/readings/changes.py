@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-from deltalake import DeltaTable
 
 from vae_anomaly.domain import FloatArray, IntArray
 from vae_anomaly.errors import TableError
 from vae_anomaly.readings.data_files import DataFile, DataFolder, list_data_files
-from vae_anomaly.readings.delta import explain_table_errors
 from vae_anomaly.readings.pinned import group_by_asset
 from vae_anomaly.readings.rows import equal_rows
 from vae_anomaly.readings.tables import Lake
@@ -132,7 +130,7 @@ def find_changes(lake: Lake, *, since: int | None, until: int) -> Changes:
     if since is None or since > until:
         return Changes({}, {}, folder, columns, is_everything=True)
     try:
-        first = _skip_upkeep(uri, since, until)
+        first = _skip_upkeep(folder, since, until)
         if first == until:
             return Changes({}, {}, folder, columns)
         before = {file.path: file for file in list_data_files(uri, version=first)}
@@ -166,14 +164,9 @@ def join_spans(spans: Iterable[tuple[int, int]]) -> Spans:
     return tuple(zip(firsts[begins].tolist(), ends.tolist(), strict=True))
 
 
-def _skip_upkeep(uri: str, since: int, until: int) -> int:
+def _skip_upkeep(folder: DataFolder, since: int, until: int) -> int:
     """Return the latest version that has the same rows as an older one, as the log says."""
-    if since == until:
-        return until
-    with explain_table_errors("read", uri):
-        history = DeltaTable(uri, version=until).history(limit=until - since)
-    operations = {entry.get("version"): entry.get("operation") for entry in history}
-    while since < until and operations.get(since + 1) in UPKEEP:
+    while since < until and folder.find_operation(since + 1) in UPKEEP:
         since += 1
     return since
 

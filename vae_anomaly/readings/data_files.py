@@ -212,6 +212,23 @@ class DataFolder:
             )
             return dataset.to_table(filter=inside)
 
+    def find_operation(self, version: int) -> str | None:
+        """Return what the log says a commit did, None where it says nothing, or is no more.
+
+        `DeltaTable.history` counts from the newest commit, also where an older version is opened.
+        """
+        path = f"{self._root}/_delta_log/{version:020d}.json"
+        try:
+            with self._filesystem.open_input_stream(path) as stream:
+                lines = stream.read().splitlines()
+        except OSError:
+            return None
+        entries = (json.loads(line) for line in lines if b"commitInfo" in line)
+        found = (
+            entry["commitInfo"].get("operation") for entry in entries if "commitInfo" in entry
+        )
+        return next(found, None)
+
 
 def list_data_files(
     uri: str,

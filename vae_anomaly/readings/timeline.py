@@ -10,6 +10,7 @@ import numpy as np
 
 from vae_anomaly.domain import FloatArray, IntArray
 from vae_anomaly.readings.data_files import DataFile
+from vae_anomaly.readings.rows import EARLIEST_US, LATEST_US
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,13 @@ class Timeline:
 
     @property
     def start_us(self) -> int:
-        """The first time; 0 where there are no files."""
-        return int(self.times_us[0]) if self.times_us.size else 0
+        """The first time; later than all where there are no files."""
+        return int(self.times_us[0]) if self.times_us.size else LATEST_US
 
     @property
     def end_us(self) -> int:
-        """The time after the last; 0 where there are no files."""
-        return int(self.times_us[-1]) if self.times_us.size else 0
+        """The time after the last; earlier than all where there are no files."""
+        return int(self.times_us[-1]) if self.times_us.size else EARLIEST_US
 
     def count(self, start_us: int, end_us: int) -> float:
         """Estimate the rows of `[start_us, end_us)`."""

@@ -1,6 +1,7 @@
 """G3, G4, G10: scores and alert events do not depend on what came when, nor on broken runs."""
 
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,7 @@ def test_a_correction_before_the_run_that_was_broken_off_is_repeated_is_seen(
         with pytest.raises(KeyboardInterrupt):
             pipeline.score_readings(config)
     for one in (config, right_at_once):
-        correct_file(one, 5)
+        correct_file(one, 5, 20, 20)
         pipeline.ingest_source(one)
         pipeline.score_readings(one)
     assert tables(config)[0].equals(tables(right_at_once)[0])
@@ -155,12 +156,16 @@ def test_a_table_made_anew_is_scored_from_the_beginning(config, undisturbed, whe
 
 
 def remake(uri: str) -> None:
-    """Write a table anew at its place, with a log that begins at 0."""
+    """Write a table anew at its place, with a log that begins at 0 and is as long as before."""
     table = DeltaTable(uri)
     rows, partitions = table.to_pyarrow_table(), table.metadata().partition_columns
     folder = Path(uri)
     folder.rename(folder.with_name("before"))
-    delta.append_once(uri, rows, partition_by=partitions)
+    num_versions = table.version() + 1
+    bounds = np.linspace(0, rows.num_rows, num_versions + 1).astype(int)
+    for first, end in pairwise(bounds.tolist()):
+        delta.append_once(uri, rows.slice(first, end - first), partition_by=partitions)
+    assert DeltaTable(uri).version() == table.version()
 
 
 def test_readings_that_are_no_more_have_no_scores(config, undisturbed):

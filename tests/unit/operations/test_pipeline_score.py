@@ -4,8 +4,10 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
@@ -17,7 +19,7 @@ from tests.pipelines import (
     read_config,
     tables,
 )
-from vae_anomaly.config import RegistryConfig, TrainingPeriod
+from vae_anomaly.config import PipelineConfig, RegistryConfig, TrainingPeriod
 from vae_anomaly.operations import pipeline, pipeline_score
 from vae_anomaly.operations.registry import open_registry
 from vae_anomaly.readings import delta
@@ -104,6 +106,7 @@ def test_files_that_come_late_end_in_the_tables_of_files_on_time(config, undistu
         ("write_alerts", (20, 20)),
         ("mark", (20, 20)),
         ("old version", (20, 20)),
+        ("vacuum", (20, 20)),
     ],
 )
 def test_corrected_files_end_in_the_tables_of_files_that_were_right_at_once(
@@ -125,6 +128,10 @@ def test_corrected_files_end_in_the_tables_of_files_that_were_right_at_once(
         DeltaTable(config.lake.root + "/readings").create_checkpoint()
         for number in range(version + 1):
             (log / f"{number:020d}.json").unlink()
+    elif broken == "vacuum":
+        DeltaTable(config.lake.root + "/readings").vacuum(
+            retention_hours=0, dry_run=False, enforce_retention_duration=False
+        )
     elif broken:
         with monkeypatch.context() as patch:
             patch.setattr(delta if broken == "mark" else Lake, broken, raise_interrupt)
@@ -142,16 +149,14 @@ def test_corrected_files_end_in_the_tables_of_files_that_were_right_at_once(
 
 def test_with_a_latency_the_last_steps_wait_and_all_others_end_as_if_they_had_not(tmp_path):
     settings = "\n[detector.threshold]\nlatency = 3\nsmoothing_steps = 5\nadaptation_steps = 0\n"
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "parts").mkdir()
-    whole, parts = (
+    whole, parts, late = (
         read_config(
             tmp_path / name,
             registry=tmp_path / "registry",
             num_files=num_files,
             settings=settings,
         )
-        for name, num_files in (("whole", 6), ("parts", 4))
+        for name, num_files in (("whole", 6), ("parts", 4), ("late", 6))
     )
     pipeline.ingest_source(whole)
     pipeline.train_detector(whole)
@@ -169,6 +174,24 @@ def test_with_a_latency_the_last_steps_wait_and_all_others_end_as_if_they_had_no
     later = pc.greater_equal(readings["timestamp"], pa.scalar(END, readings["timestamp"].type))
     assert scores.num_rows == pc.sum(later).as_py() - 3
     assert second.num_new_rows == scores.num_rows - first.num_rows
+    let_arrive_in_pieces(late)
+    assert tables(late)[0].equals(scores)
+
+
+def let_arrive_in_pieces(config: PipelineConfig) -> None:
+    """Score without pieces of the last files, then with them: stretches lie close together."""
+    source, rng = Path(config.source), np.random.default_rng(0)
+    kept = {file: pq.read_table(file) for file in sorted(source.glob("*.parquet"))[-2:]}
+    for file, rows in kept.items():
+        is_there = rng.random(-(-rows.num_rows // 40)).repeat(40)[: rows.num_rows] < 0.7
+        pq.write_table(rows.filter(pa.array(is_there)), file)
+        pq.write_table(rows.filter(pa.array(~is_there)), source.parent / "later" / file.name)
+    pipeline.ingest_source(config)
+    pipeline.score_readings(config)
+    for file in kept:
+        (source.parent / "later" / file.name).rename(source / f"late-{file.name}")
+    pipeline.ingest_source(config)
+    pipeline.score_readings(config)
 
 
 def test_scores_in_small_batches_are_those_of_one(config, undisturbed, monkeypatch):
