@@ -105,6 +105,13 @@ def publish_ingest(result: IngestResult) -> str:
     )
 
 
+def _describe_rows(result: TrainResult) -> str:
+    rows = format_plural(result.num_rows, "reading")
+    if result.num_rows == result.num_period_rows:
+        return rows
+    return f"{rows} of {result.num_period_rows:,}, in {format_plural(result.num_blocks, 'block')}"
+
+
 def publish_training(result: TrainResult) -> str:
     """Show thresholds and health of a detector; return the outcome as one line."""
     name = f"{result.model_name} version {result.model_version}"
@@ -115,7 +122,7 @@ def publish_training(result: TrainResult) -> str:
         f"# {name}",
         f"{role.capitalize()}: {result.decision}" if result.decision else role.capitalize(),
         (
-            f"{format_plural(result.num_rows, 'reading')} "
+            f"{_describe_rows(result)} "
             f"(table version {result.readings_version}), run `{result.run_id}`."
         ),
         "## Thresholds",

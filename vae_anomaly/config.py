@@ -274,10 +274,16 @@ class RegistryConfig(_Settings):
 
 
 class TrainingPeriod(_Settings):
-    """Which readings are normal: `[start, end)`, ISO 8601 with a zone, empty for no limit."""
+    """Which readings are normal: `[start, end)`, ISO 8601 with a zone, empty for no limit.
+
+    Attributes:
+        max_rows: Readings to train on at most. Of a longer period evenly spread blocks are taken,
+            and the last part in one piece for the threshold.
+    """
 
     start: str = ""
     end: str = ""
+    max_rows: Annotated[int, Field(ge=1_000)] = 2_000_000
 
 
 class ScheduleConfig(_Settings):

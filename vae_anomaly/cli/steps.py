@@ -73,7 +73,13 @@ def _describe_train(result: TrainResult) -> str:
     name = f"{result.model_name} version {result.model_version}"
     if result.skipped:
         return f"Nothing to train: {name} comes from these readings and settings already."
-    return f"Trained on {format_plural(result.num_rows, 'row')}, registered as {name}."
+    rows = format_plural(result.num_rows, "row")
+    if result.num_rows < result.num_period_rows:
+        rows = (
+            f"{format_count(result.num_rows)} of {format_plural(result.num_period_rows, 'row')} "
+            f"in {format_plural(result.num_blocks, 'block')}"
+        )
+    return f"Trained on {rows}, registered as {name}."
 
 
 def _describe_score(result: ScoreResult) -> str:

@@ -18,7 +18,9 @@ class TrainResult:
         run_id: MLflow run that it came from.
         is_champion: Whether it is the champion now.
         decision: Why it is, or is not, in words.
-        num_rows: Readings in the training period.
+        num_rows: Readings that it was trained on.
+        num_period_rows: Readings in the training period.
+        num_blocks: Stretches of neighbouring readings that were taken of it.
         num_assets: Assets that they are from.
         readings_version: Version of the table of readings.
         calibrations: Threshold of each asset; empty where skipped.
@@ -33,6 +35,8 @@ class TrainResult:
     is_champion: bool
     decision: str
     num_rows: int
+    num_period_rows: int
+    num_blocks: int
     num_assets: int
     readings_version: int
     calibrations: dict[str, Calibration] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from vae_anomaly.config import DetectorConfig, PipelineConfig, TrainingPeriod
 from vae_anomaly.domain import Contract
 from vae_anomaly.errors import ConfigError, TrainingError
 from vae_anomaly.operations.pipeline_results import TrainResult
+from vae_anomaly.operations.pipeline_sample import TrainingRows, read_training_rows
 from vae_anomaly.operations.pipeline_tables import (
     ASSET,
     LakeView,
@@ -66,18 +67,19 @@ def _train_detector(
     config: PipelineConfig, *, progress: Callable[[int, int], None] | None
 ) -> TrainResult:
     view = open_lake(config, verb="train a detector")
-    table = _read_training(view, config.training)
+    rows = _read_training(view, config)
+    table = rows.table
     fingerprint = fingerprint_training(table, config.detector, seed=config.seed)
     registry = open_registry(config.registry)
     found = registry.find_by_tag(FINGERPRINT_TAG, fingerprint)
     if found is not None:
         logger.info("version %s was trained on these readings before", found.version)
-        return _make_result(found, table, readings_version=view.version)
+        return _make_result(found, rows, readings_version=view.version)
     detector = _fit(table, view.contract, config, progress=progress)
     tags = _make_tags(config.training, fingerprint, readings_version=view.version)
     version = registry.register(detector, tags=tags)
     logger.info("registered version %s of %s", version.version, version.model_name)
-    return _make_result(version, table, readings_version=view.version, detector=detector)
+    return _make_result(version, rows, readings_version=view.version, detector=detector)
 
 
 def has_champion(config: PipelineConfig) -> bool:
@@ -122,7 +124,8 @@ def fingerprint_training(table: pa.Table, config: DetectorConfig, *, seed: int) 
     return digest.hexdigest()
 
 
-def _read_training(view: LakeView, period: TrainingPeriod) -> pa.Table:
+def _read_training(view: LakeView, config: PipelineConfig) -> TrainingRows:
+    period = config.training
     start_us = parse_time(period.start, setting="training.start")
     end_us = parse_time(period.end, setting="training.end")
     if start_us is not None and end_us is not None and start_us >= end_us:
@@ -130,14 +133,27 @@ def _read_training(view: LakeView, period: TrainingPeriod) -> pa.Table:
             "Cannot train a detector: expected training.start before training.end, got "
             f"'{period.start}' and '{period.end}'. Correct them in pipeline.toml."
         )
-    table = view.lake.read_readings(start_us=start_us, end_us=end_us, version=view.version)
-    if table.num_rows == 0:
+    rows = read_training_rows(
+        view,
+        start_us=start_us,
+        end_us=end_us,
+        max_rows=period.max_rows,
+        held_share=config.detector.threshold.calibration_share,
+    )
+    if not rows.num_period_rows:
         raise TrainingError(
             "Cannot train a detector: expected readings in the training period from "
             f"'{period.start or 'the first'}' to '{period.end or 'the last'}', got none. Correct "
             "the period in pipeline.toml, or ingest the files that hold it."
         )
-    return table
+    if rows.table.num_rows < rows.num_period_rows:
+        logger.info(
+            "training on %d of %d readings in %d blocks",
+            rows.table.num_rows,
+            rows.num_period_rows,
+            rows.num_blocks,
+        )
+    return rows
 
 
 def _fit(
@@ -187,7 +203,7 @@ def _make_tags(
 
 def _make_result(
     version: ModelVersion,
-    table: pa.Table,
+    rows: TrainingRows,
     *,
     readings_version: int,
     detector: Detector | None = None,
@@ -199,8 +215,10 @@ def _make_result(
         run_id=version.run_id,
         is_champion=CHAMPION in version.aliases,
         decision=version.tags.get(DECISION_TAG, ""),
-        num_rows=table.num_rows,
-        num_assets=len(pc.unique(table[ASSET])),
+        num_rows=rows.table.num_rows,
+        num_period_rows=rows.num_period_rows,
+        num_blocks=rows.num_blocks,
+        num_assets=len(pc.unique(rows.table[ASSET])),
         readings_version=readings_version,
         calibrations=record.calibrations if record else {},
         health=record.health if record else (),

@@ -18,7 +18,7 @@ def make_training(**changes):
     fields = {
         "model_name": "vae-anomaly", "model_version": "2", "run_id": "r", "is_champion": True,
         "decision": "Better than version 1.", "num_rows": 1000, "num_assets": 1,
-        "readings_version": 1,
+        "num_period_rows": 1000, "num_blocks": 1, "readings_version": 1,
     }  # fmt: skip
     return TrainResult(**{**fields, **changes})
 
@@ -37,6 +37,10 @@ def make_scoring(**changes):
     [
         (make_ingest(), "Ingested 2 of 3 files: 100 rows, of them 97 kept, 2 to quarantine, 1"),
         (make_training(), "Trained on 1,000 rows, registered as vae-anomaly version 2."),
+        (
+            make_training(num_period_rows=20_000, num_blocks=7),
+            "Trained on 1,000 of 20,000 rows in 7 blocks, registered as vae-anomaly version 2.",
+        ),
         (make_scoring(), "Scored 10 rows with vae-anomaly version 2. In all 10 rows: 8 ok"),
     ],
 )
