@@ -112,19 +112,28 @@ class DueWork:
     ) -> IntArray:
         """Find the steps that changed, of those that scores between two times depend on."""
         start_us, end_us = between
+        found: list[IntArray] = []
         if core.size:
             earliest, latest = find_reach(times, self.reach)
             rows = np.searchsorted(times, core[[0, -1]])
             start_us = min(start_us, int(earliest[rows[0]]))
             end_us = max(end_us, int(latest[rows[1]]) + 1)
+            if rows[0] < self.reach.window_steps:
+                found.append(self._find_gone_before(asset, int(times[0])))
         from_us, to_us = self.view.to_readings(start_us, end_us)
         touched = self.changes.find(asset, start_us=from_us, end_us=to_us)
-        found = [self.view.to_steps(touched.times)]
+        found.append(self.view.to_steps(touched.times))
         for first_us, last_us in self._to_steps(touched.unknown):
             first, last = max(first_us, start_us), min(last_us, end_us - 1)
             found.append(times[(times >= first) & (times <= last)])
             found.append(self.scores.read_times(asset, start_us=first, end_us=last + 1))
         return np.unique(np.concatenate(found))
+
+    def _find_gone_before(self, asset: str, first_us: int) -> IntArray:
+        """Find times before the first step of an asset where there may have been others."""
+        gone = join_spans((file.first_us,) * 2 for file in self.changes.removed.get(asset, ()))
+        steps = np.array([step for step, _ in self._to_steps(gone)], dtype=np.int64)
+        return steps[steps < first_us]
 
     def _to_steps(self, spans: Spans) -> Spans:
         if not self.view.rules:

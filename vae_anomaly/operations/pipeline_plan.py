@@ -13,6 +13,9 @@ from vae_anomaly.readings.rows import LATEST_US
 READ_PER_SCORED = 4
 """A batch reads at most about this many times the steps that it scores at most."""
 
+NEVER = np.iinfo(np.int64).min
+"""Earlier than any time."""
+
 SCORE, CLEAR = 1, 2
 """What becomes of a step: it is scored, or its score has to go because it waits."""
 
@@ -75,7 +78,9 @@ def plan_stretches(
     """
     earliest, latest = find_reach(times, reach)
     is_waiting = latest == LATEST_US
-    seen = np.searchsorted(touched, earliest) < np.searchsorted(touched, latest, side="right")
+    # where fewer steps are before one than its score reaches back, there may have been more
+    since = np.where(np.arange(times.size) < reach.window_steps, NEVER, earliest)
+    seen = np.searchsorted(touched, since) < np.searchsorted(touched, latest, side="right")
     gone = np.setdiff1d(touched, times)
     label = np.concatenate(
         [np.where(seen, np.where(is_waiting, CLEAR, SCORE), 0), np.full(gone.size, SCORE)]

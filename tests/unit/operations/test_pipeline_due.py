@@ -156,3 +156,14 @@ def test_long_work_is_cut_and_estimated_before_anything_is_read(lake):
     stretches = list(work.plan())
     assert sum(item.num_steps for item in stretches) == 30
     assert max(item.num_steps for item in stretches) <= 10
+
+
+def test_the_first_steps_are_scored_again_where_those_before_them_are_no_more(lake):
+    rows = dict.fromkeys(CLOCK, 1.0)
+    write_version(lake, {}, rows, number=0, appends=False)
+    since = lake.readings_version()
+    left = dict.fromkeys(CLOCK[4:], 1.0)
+    write_version(lake, rows, left, number=1, appends=False)
+    stretches = list(open_work(lake, since, reach=Reach(3), max_steps=2).plan())
+    assert sum(item.num_steps for item in stretches) == 3
+    assert stretches[-1].end_us == CLOCK[6] + 1

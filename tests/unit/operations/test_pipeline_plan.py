@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vae_anomaly.domain import Reach
@@ -133,6 +133,7 @@ def test_what_is_scored_is_what_changed_or_depends_on_it(touched_rows, lookback,
     level=st.integers(0, 9),
     max_steps=st.integers(1, 12),
 )
+@example(arrivals=[{0, 7}, {7}], values=0, lookback=1, lookahead=0, level=0, max_steps=1)
 @settings(max_examples=300)
 def test_whatever_comes_changes_or_goes_scores_are_those_of_one_look(
     arrivals, values, lookback, lookahead, level, max_steps
