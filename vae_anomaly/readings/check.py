@@ -43,6 +43,7 @@ from vae_anomaly.readings.contract import (
 from vae_anomaly.readings.load import LoadedReadings, load_readings
 from vae_anomaly.readings.merge import merge_rows
 from vae_anomaly.readings.notes import note_parts, note_times
+from vae_anomaly.readings.parts import RawPart, name_parts
 from vae_anomaly.readings.quality import profile_sensors
 from vae_anomaly.readings.rows import (
     count_out_of_order,
@@ -55,7 +56,7 @@ from vae_anomaly.readings.rows import (
     sort_rows,
     take_rows,
 )
-from vae_anomaly.readings.source import RawPart, RawSource, name_parts, open_source
+from vae_anomaly.readings.source import RawSource, open_source
 
 DEFAULT_CONFIG = ReadingsConfig()
 
@@ -99,7 +100,7 @@ def check_readings(
         >>> checked.problems.tolist(), checked.contract.period_s
         (['', '', 'duplicate'], 60.0)
     """
-    parts = open_source(source, timestamp=contract.timestamp if contract else config.timestamp)
+    parts = open_source(source, config=config, contract=contract)
     return check_parts(
         parts, config=config, contract=contract, purpose=purpose, may_average_states=False
     )

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from vae_anomaly.domain import Contract
 from vae_anomaly.readings.load import LoadedReadings, load_readings
-from vae_anomaly.readings.source import RawPart
+from vae_anomaly.readings.parts import RawPart
 
 CHUNK_CELLS = 16_000_000
 """Values per chunk, those of times, assets and orders included: 128 MB of them."""
@@ -55,7 +55,7 @@ def read_chunks(
         piece = _as_part(part, batches)
         yield Chunk(start, load_readings([piece], contract, sentinels=sentinels))
         start += piece.num_rows
-    if start != part.num_rows:
+    if part.is_exact and start != part.num_rows:
         # the loader of a whole part says what a part that breaks its word is like
         load_readings([replace(part, batches=lambda _: iter(()))], contract)
 
@@ -113,4 +113,5 @@ def _as_part(part: RawPart, batches: Sequence[pa.RecordBatch]) -> RawPart:
         for batch in batches:
             yield batch.select(list(columns))
 
-    return replace(part, num_rows=sum(batch.num_rows for batch in batches), batches=read)
+    num_rows = sum(batch.num_rows for batch in batches)
+    return replace(part, num_rows=num_rows, batches=read, is_exact=True, tell=dict)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from vae_anomaly.domain import MICROSECONDS_PER_DAY, NO_TIME, FloatArray, IntArray
 from vae_anomaly.errors import ContractError, ReadingsError, VaeAnomalyError
-from vae_anomaly.readings.source import RawPart
+from vae_anomaly.readings.parts import RawPart
 
 MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 """Microseconds per unit of an Arrow timestamp; nanoseconds are divided instead."""

@@ -18,7 +18,7 @@ from vae_anomaly.domain import (
 )
 from vae_anomaly.errors import ReadingsError
 from vae_anomaly.readings.columns import Zone, mixed_zones, read_numbers, read_text, read_times
-from vae_anomaly.readings.source import RawPart, name_parts
+from vae_anomaly.readings.parts import RawPart, name_parts, write_notes
 from vae_anomaly.wording import format_plural
 
 SENTINEL_MAGNITUDE = 1e30
@@ -59,14 +59,18 @@ def load_readings(
         ReadingsError: Times cannot be read, only some of them have a zone, or a part does not
             hold the rows it declares.
     """
-    loader = _Loader(sum(part.num_rows for part in parts), contract, tuple(sentinels))
+    num_rows = sum(part.num_rows for part in parts if part.is_exact)
+    loader = _Loader(num_rows, contract, tuple(sentinels))
     for part in parts:
         loader.add_part(part)
-    return loader.finish(name_parts(parts))
+    return loader.finish(name_parts(parts), notes=write_notes(parts))
 
 
 class _Loader:
-    """Fills preallocated arrays batch by batch, so that the input is never held twice."""
+    """Fills preallocated arrays batch by batch, so that the input is never held twice.
+
+    Only where parts do not know how many rows they have do the arrays grow.
+    """
 
     def __init__(self, num_rows: int, contract: Contract, sentinels: tuple[float, ...]) -> None:
         names = contract.sensor_names
@@ -87,22 +91,26 @@ class _Loader:
         wanted = (contract.timestamp, contract.asset, *contract.sensor_names)
         there = frozenset(part.schema.names)
         columns = [name for name in wanted if name is not None and name in there]
-        end = self._filled + part.num_rows
+        begin, end = self._filled, self._filled + part.num_rows
         for batch in part.batches(columns):
-            if self._filled + batch.num_rows > end:
+            filled = self._filled + batch.num_rows
+            if filled > end:
                 raise _wrong_num_rows(part, "more")
+            if filled > self._timestamps.size:
+                self._resize(max(filled, self._timestamps.size * 3 // 2))
             self._add_batch(batch, part.name)
-        if self._filled != end:
-            raise _wrong_num_rows(part, str(self._filled + part.num_rows - end))
+        if part.is_exact and self._filled != end:
+            raise _wrong_num_rows(part, str(self._filled - begin))
 
-    def finish(self, where: str) -> LoadedReadings:
+    def finish(self, where: str, *, notes: tuple[str, ...]) -> LoadedReadings:
         if {Zone.NAIVE, Zone.AWARE} <= self._zones:
             raise mixed_zones(self._contract.timestamp, where)
-        notes = []
         if Zone.NAIVE in self._zones:
-            notes.append("times without a zone were taken as UTC")
+            notes += ("times without a zone were taken as UTC",)
         if self._is_cut:
-            notes.append("times were cut to whole microseconds")
+            notes += ("times were cut to whole microseconds",)
+        if self._filled < self._timestamps.size:
+            self._resize(self._filled)
         names = tuple(sorted(self._code_of)) if self._contract.asset else (DEFAULT_ASSET,)
         return LoadedReadings(
             readings=Readings(
@@ -114,8 +122,17 @@ class _Loader:
             ),
             num_infinite=self._num_infinite,
             num_sentinel=self._num_sentinel,
-            notes=tuple(notes),
+            notes=tuple(dict.fromkeys(notes)),
         )
+
+    def _resize(self, num_rows: int) -> None:
+        rows = slice(self._filled)
+        before = (self._timestamps, self._codes, self._values)
+        self._timestamps = np.empty(num_rows, dtype=np.int64)
+        self._codes = np.zeros(num_rows, dtype=np.int64)
+        self._values = np.empty((num_rows, self._values.shape[1]), dtype=np.float64, order="F")
+        for old, new in zip(before, (self._timestamps, self._codes, self._values), strict=True):
+            new[rows] = old[rows]
 
     def _add_batch(self, batch: pa.RecordBatch, part: str) -> None:
         rows = slice(self._filled, self._filled + batch.num_rows)

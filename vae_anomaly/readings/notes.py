@@ -14,8 +14,8 @@ from vae_anomaly.readings.alignment import (
     measure_lone_share,
 )
 from vae_anomaly.readings.columns import RawColumn
+from vae_anomaly.readings.parts import RawPart
 from vae_anomaly.readings.rows import PERIOD_TOLERANCE, find_steps
-from vae_anomaly.readings.source import RawPart
 from vae_anomaly.wording import format_plural
 
 

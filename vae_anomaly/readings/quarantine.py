@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vae_anomaly.domain import IntArray, Problem
-from vae_anomaly.readings.source import RawPart
+from vae_anomaly.readings.parts import RawPart
 
 WHOLE_FILE = -1
 """Row number that stands for a file as a whole."""

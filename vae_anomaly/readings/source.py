@@ -5,21 +5,29 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vae_anomaly.config import ReadingsConfig
+from vae_anomaly.domain import Contract
 from vae_anomaly.errors import ContractError, ReadingsError
 from vae_anomaly.readings.files import Location, RawFile, explain_file_errors, list_files
 from vae_anomaly.readings.frames import make_table
+from vae_anomaly.readings.hive import add_folder_columns
+from vae_anomaly.readings.parts import RawPart, name_parts
+from vae_anomaly.readings.shapes import adapt
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow.dataset as ds
+
+__all__ = ["BATCH_ROWS", "RawPart", "RawSource", "name_parts", "open_file", "open_source"]
+
+DEFAULT_CONFIG = ReadingsConfig()
 
 BATCH_ROWS = 131_072
 """Rows per Arrow batch: about 1 MB per sensor, large enough that the cost per batch vanishes."""
@@ -33,44 +41,42 @@ RawSource: TypeAlias = Union[
 """Whatever raw readings can be read from; it is never changed."""
 
 
-@dataclass(frozen=True)
-class RawPart:
-    """One file or table of the input, opened but not read.
-
-    Attributes:
-        name: What messages call it.
-        schema: Its columns as they came.
-        num_rows: Rows it declares.
-        batches: Reads the columns asked for, batch after batch.
-    """
-
-    name: str
-    schema: pa.Schema
-    num_rows: int
-    batches: Callable[[Sequence[str]], Iterator[pa.RecordBatch]]
-
-
-def open_source(source: RawSource, *, timestamp: str = "timestamp") -> tuple[RawPart, ...]:
+def open_source(
+    source: RawSource,
+    *,
+    timestamp: str | None = None,
+    config: ReadingsConfig = DEFAULT_CONFIG,
+    contract: Contract | None = None,
+) -> tuple[RawPart, ...]:
     """Open raw readings without reading them.
 
     Args:
         source: Parquet file, folder, glob or URI, a list of those, or an Arrow table, dataset
             or pandas frame.
-        timestamp: Name of the time column; a pandas index of times becomes this column.
+        timestamp: Name of the time column, where it is not that of the settings; a pandas index
+            of times becomes this column.
+        config: Shapes of the input: aliases, long form, epoch numbers and so on.
+        contract: What the input must look like, where that is known.
 
     Returns:
         The parts in reading order: as listed, and sorted by path inside a folder or glob.
+        Whatever their shape was, they are wide, and their times are times.
 
     Raises:
         ReadingsError: There is no such file, it is not Parquet, or nothing holds a row.
-        ContractError: A part has two columns of one name.
+        ContractError: A part has two columns of one name, or not the shape that is asked for.
     """
+    if timestamp is not None:
+        config = config.model_copy(update={"timestamp": timestamp})
     if isinstance(source, (str, os.PathLike, list, tuple)):
-        parts = tuple(open_file(file) for file in list_files(source))
+        parts = tuple(
+            open_file(file, config=config, contract=contract) for file in list_files(source)
+        )
     else:
-        parts = (_open_memory(source, timestamp=timestamp),)
-    for part in parts:
+        time_column = contract.timestamp if contract is not None else config.timestamp
+        part = _open_memory(source, timestamp=time_column)
         _check_column_names(part)
+        parts = (adapt(part, config=config, contract=contract),)
     if not any(part.num_rows for part in parts):
         raise ReadingsError(
             f"Cannot read {name_parts(parts)}: expected at least one row, got 0 rows. "
@@ -79,17 +85,25 @@ def open_source(source: RawSource, *, timestamp: str = "timestamp") -> tuple[Raw
     return parts
 
 
-def open_file(file: RawFile) -> RawPart:
-    """Open one Parquet file, reading only its footer.
+def open_file(
+    file: RawFile,
+    *,
+    config: ReadingsConfig = DEFAULT_CONFIG,
+    contract: Contract | None = None,
+) -> RawPart:
+    """Open one Parquet file, reading only its footer, and its sensor names where it is long.
 
     Args:
         file: A file of `list_files`.
+        config: Shapes of the input.
+        contract: What the input must look like, where that is known.
 
     Returns:
-        The file as a part; reading its batches opens the file anew.
+        The file as a wide part; reading its batches opens the file anew.
 
     Raises:
         ReadingsError: The file is gone, empty, cut short or not Parquet.
+        ContractError: It has two columns of one name, or not the shape that is asked for.
     """
     with _open_parquet(file) as parquet:
         schema, num_rows = parquet.schema_arrow, parquet.metadata.num_rows
@@ -98,13 +112,10 @@ def open_file(file: RawFile) -> RawPart:
         with _open_parquet(file) as parquet:
             yield from parquet.iter_batches(batch_size=BATCH_ROWS, columns=list(columns))
 
-    return RawPart(name=f"'{file.path}'", schema=schema, num_rows=num_rows, batches=batches)
-
-
-def name_parts(parts: Sequence[RawPart]) -> str:
-    """Name the parts in a message: the only one, or the first and how many more."""
-    first = parts[0].name
-    return first if len(parts) == 1 else f"{first} and {len(parts) - 1} more"
+    part = RawPart(name=f"'{file.path}'", schema=schema, num_rows=num_rows, batches=batches)
+    _check_column_names(part)
+    part = add_folder_columns(part, file.key, config=config, contract=contract)
+    return adapt(part, config=config, contract=contract)
 
 
 @contextmanager
