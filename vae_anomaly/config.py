@@ -67,7 +67,7 @@ class LongConfig(_Settings):
 
     Attributes:
         sensor: Name of the column that names the sensor; empty where no input is long. A file
-            that has neither this column nor `value` is taken as wide.
+            without this column is taken as wide.
         value: Name of the column of values.
         quality: Name of the column of quality codes; empty where there is none.
         good: Codes that are good, written as text; values with another code are missing.

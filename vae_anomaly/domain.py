@@ -78,6 +78,8 @@ class Problem(StrEnum):
     NO_TIMESTAMP = "no_timestamp"
     IMPLAUSIBLE_TIME = "implausible_time"
     NO_ASSET = "no_asset"
+    NO_SENSOR = "no_sensor"
+    """A value of long input that does not say which sensor it is of."""
     DUPLICATE = "duplicate"
     """Same asset, time and values as a row that is kept."""
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
@@ -167,6 +169,8 @@ class Readings:
         asset_names: Names of the assets.
         values: Raw values, NaN where missing. Shape `(rows, sensors)`.
         sensors: Names of the sensors, one per column of `values`.
+        problems: Position in `PROBLEMS` of what was found wrong with each row while it was read;
+            None where nothing was. Shape `(rows,)`.
     """
 
     timestamps: IntArray
@@ -174,6 +178,7 @@ class Readings:
     asset_names: tuple[str, ...]
     values: FloatArray
     sensors: tuple[str, ...]
+    problems: CodeArray | None = None
 
     @property
     def num_rows(self) -> int:
@@ -188,6 +193,7 @@ class Readings:
             asset_names=self.asset_names,
             values=self.values[rows],
             sensors=self.sensors,
+            problems=None if self.problems is None else self.problems[rows],
         )
 
 

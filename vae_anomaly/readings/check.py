@@ -44,10 +44,10 @@ from vae_anomaly.readings.load import LoadedReadings, load_readings
 from vae_anomaly.readings.merge import merge_rows
 from vae_anomaly.readings.notes import note_parts, note_times
 from vae_anomaly.readings.parts import RawPart, name_parts
+from vae_anomaly.readings.problems import judge_each_row
 from vae_anomaly.readings.quality import profile_sensors
 from vae_anomaly.readings.rows import (
     count_out_of_order,
-    find_problems,
     find_steps,
     has_key,
     is_range,
@@ -198,7 +198,7 @@ def judge_rows(readings: Readings) -> Texts:
     Returns:
         A `Problem` per row, the empty text where the row is usable.
     """
-    codes = find_problems(readings)
+    codes = judge_each_row(readings)
     usable = np.flatnonzero(codes == problem_code(Problem.NONE))
     merge = merge_rows(readings, sort_rows(readings, usable))
     if merge.others.size:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from vae_anomaly.domain import Contract
 from vae_anomaly.readings.load import LoadedReadings, load_readings
-from vae_anomaly.readings.parts import RawPart
+from vae_anomaly.readings.parts import PROBLEM_COLUMN, RawPart
 
 CHUNK_CELLS = 16_000_000
 """Values per chunk, those of times, assets and orders included: 128 MB of them."""
@@ -47,7 +47,7 @@ def read_chunks(
     Raises:
         ReadingsError: As `load_readings` raises it.
     """
-    names = (contract.timestamp, contract.asset, *contract.sensor_names)
+    names = (contract.timestamp, contract.asset, *contract.sensor_names, PROBLEM_COLUMN)
     there = frozenset(part.schema.names)
     columns = [name for name in names if name is not None and name in there]
     start = 0

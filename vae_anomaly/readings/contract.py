@@ -10,6 +10,7 @@ from vae_anomaly.config import ReadingsConfig
 from vae_anomaly.domain import LABEL_PREFIX, Contract, Sensor
 from vae_anomaly.errors import ContractError
 from vae_anomaly.readings.columns import ColumnKind, RawColumn
+from vae_anomaly.readings.parts import GIVEN_COLUMN, PROBLEM_COLUMN
 from vae_anomaly.wording import ask_nearest, find_nearest
 
 OWN_PREFIX = "_"
@@ -62,7 +63,7 @@ def infer_contract(
     reasons = {
         name: _reason_to_ignore(column, ignore=ignore)
         for name, column in columns.items()
-        if name not in roles
+        if name not in roles and name not in (PROBLEM_COLUMN, GIVEN_COLUMN)
     }
     if not sensors:
         sensors = [name for name, reason in reasons.items() if not reason]

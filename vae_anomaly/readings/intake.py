@@ -16,7 +16,16 @@ from vae_anomaly.domain import MICROSECONDS_PER_DAY, BoolArray, IntArray, Proble
 from vae_anomaly.readings.data_files import DataFile, DataFolder
 from vae_anomaly.readings.layout import readings_schema, readings_to_table
 from vae_anomaly.readings.merge import Merge, merge_rows
-from vae_anomaly.readings.rows import equal_rows, find_problems, problem_code, sort_rows, take_rows
+from vae_anomaly.readings.problems import judge_each_row
+from vae_anomaly.readings.rows import equal_rows, problem_code, sort_rows, take_rows
+
+ROW_PROBLEMS = (
+    Problem.NO_TIMESTAMP,
+    Problem.IMPLAUSIBLE_TIME,
+    Problem.NO_ASSET,
+    Problem.NO_SENSOR,
+)
+"""What may be wrong with a row by itself."""
 
 NUM_WRITERS = 2
 """Files written at once, while the next rows are read: Arrow holds no lock meanwhile."""
@@ -106,8 +115,8 @@ class Staging:
             readings: Rows as they came.
             start: Row of the file that the first of them is.
         """
-        codes = find_problems(readings)
-        for problem in (Problem.NO_TIMESTAMP, Problem.IMPLAUSIBLE_TIME, Problem.NO_ASSET):
+        codes = judge_each_row(readings)
+        for problem in ROW_PROBLEMS:
             bad = np.flatnonzero(codes == problem_code(problem))
             self.outcome.quarantine(problem, bad + start)
         usable = np.flatnonzero(codes == problem_code(Problem.NONE))

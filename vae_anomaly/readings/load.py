@@ -11,6 +11,8 @@ import pyarrow as pa
 from vae_anomaly.domain import (
     DEFAULT_ASSET,
     NO_TIME,
+    PROBLEMS,
+    CodeArray,
     Contract,
     FloatArray,
     IntArray,
@@ -18,7 +20,7 @@ from vae_anomaly.domain import (
 )
 from vae_anomaly.errors import ReadingsError
 from vae_anomaly.readings.columns import Zone, mixed_zones, read_numbers, read_text, read_times
-from vae_anomaly.readings.parts import RawPart, name_parts, write_notes
+from vae_anomaly.readings.parts import PROBLEM_COLUMN, RawPart, name_parts, write_notes
 from vae_anomaly.wording import format_plural
 
 SENTINEL_MAGNITUDE = 1e30
@@ -80,6 +82,7 @@ class _Loader:
         self._timestamps = np.empty(num_rows, dtype=np.int64)
         self._codes = np.zeros(num_rows, dtype=np.int64)
         self._values = np.empty((num_rows, len(names)), dtype=np.float64, order="F")
+        self._problems: CodeArray | None = None
         self._code_of: dict[str, int] = {}
         self._zones: set[Zone] = set()
         self._is_cut = False
@@ -88,7 +91,7 @@ class _Loader:
 
     def add_part(self, part: RawPart) -> None:
         contract = self._contract
-        wanted = (contract.timestamp, contract.asset, *contract.sensor_names)
+        wanted = (contract.timestamp, contract.asset, *contract.sensor_names, PROBLEM_COLUMN)
         there = frozenset(part.schema.names)
         columns = [name for name in wanted if name is not None and name in there]
         begin, end = self._filled, self._filled + part.num_rows
@@ -119,6 +122,7 @@ class _Loader:
                 asset_names=names,
                 values=self._values,
                 sensors=self._contract.sensor_names,
+                problems=self._problems,
             ),
             num_infinite=self._num_infinite,
             num_sentinel=self._num_sentinel,
@@ -131,6 +135,10 @@ class _Loader:
         self._timestamps = np.empty(num_rows, dtype=np.int64)
         self._codes = np.zeros(num_rows, dtype=np.int64)
         self._values = np.empty((num_rows, self._values.shape[1]), dtype=np.float64, order="F")
+        if self._problems is not None:
+            problems = np.zeros(num_rows, dtype=np.int8)
+            problems[rows] = self._problems[rows]
+            self._problems = problems
         for old, new in zip(before, (self._timestamps, self._codes, self._values), strict=True):
             new[rows] = old[rows]
 
@@ -148,6 +156,8 @@ class _Loader:
             self._timestamps[rows] = NO_TIME
         if asset is not None:
             self._codes[rows] = self._encode(batch.column(asset)) if asset in names else -1
+        if PROBLEM_COLUMN in names:
+            self._add_problems(batch.column(PROBLEM_COLUMN), rows)
         for k, sensor in enumerate(self._contract.sensor_names):
             mine = self._values[rows, k]
             if sensor in names:
@@ -155,6 +165,16 @@ class _Loader:
                 np.add(self._clean(batch.column(sensor), k), 0.0, out=mine)
             else:
                 mine[:] = np.nan
+
+    def _add_problems(self, column: pa.Array, rows: slice) -> None:
+        if column.null_count == len(column):
+            return
+        text = column.dictionary_encode()
+        found = [PROBLEMS.index(name) for name in text.dictionary.to_pylist()]
+        codes = np.array([*found, 0], dtype=np.int8)
+        if self._problems is None:
+            self._problems = np.zeros(self._timestamps.size, dtype=np.int8)
+        self._problems[rows] = codes[text.indices.fill_null(len(found)).to_numpy()]
 
     def _clean(self, column: pa.Array, k: int) -> FloatArray:
         values = read_numbers(column)

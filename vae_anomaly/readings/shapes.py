@@ -12,7 +12,11 @@ from vae_anomaly.domain import LABEL_PREFIX, Contract
 from vae_anomaly.errors import ContractError
 from vae_anomaly.readings.columns import ColumnKind, column_kind
 from vae_anomaly.readings.contract import OWN_PREFIX, list_names
+from vae_anomaly.readings.long_form import pivot_long
+from vae_anomaly.readings.numeric_text import read_text_as_numbers
 from vae_anomaly.readings.parts import (
+    GIVEN_COLUMN,
+    PROBLEM_COLUMN,
     MadeColumn,
     RawPart,
     Tally,
@@ -38,7 +42,10 @@ def adapt(part: RawPart, *, config: ReadingsConfig, contract: Contract | None = 
         ContractError: The part has not the shape that the settings ask for.
         ReadingsError: It cannot be read.
     """
+    part = _drop_own_columns(part)
     part = rename_columns(part, config)
+    part = pivot_long(part, config, contract)
+    part = read_text_as_numbers(part, config, contract)
     return match_sensors(part, config, contract) if contract is not None else part
 
 
@@ -129,6 +136,14 @@ def _is_new(field: pa.Field, contract: Contract, config: ReadingsConfig) -> bool
         and field.name not in config.ignore
         and not field.name.startswith((LABEL_PREFIX, OWN_PREFIX))
     )
+
+
+def _drop_own_columns(part: RawPart) -> RawPart:
+    """Leave out columns named like those that adaptors add."""
+    own = (PROBLEM_COLUMN, GIVEN_COLUMN)
+    if not any(name in own for name in part.schema.names):
+        return part
+    return make_columns(part, [keep_column(f) for f in part.schema if f.name not in own])
 
 
 def _nothing(name: str) -> MadeColumn:
