@@ -199,8 +199,8 @@ def _not_a_time(type_: pa.DataType, *, name: str, part: str) -> VaeAnomalyError:
     if _is_number(type_):
         return ReadingsError(
             f"Cannot read times from column '{name}' of {part}: expected timestamps or ISO 8601 "
-            f"text, got {type_}: a number does not say its unit or its first day. Convert it to "
-            "timestamps before."
+            f"text, got {type_}: a number does not say its unit or its first day. Set "
+            "timestamp_unit in the settings of the readings, or convert it to timestamps."
         )
     return ContractError(
         f"Cannot read times from column '{name}' of {part}: expected timestamps or ISO 8601 "

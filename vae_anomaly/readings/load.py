@@ -20,11 +20,15 @@ from vae_anomaly.domain import (
 )
 from vae_anomaly.errors import ReadingsError
 from vae_anomaly.readings.columns import Zone, mixed_zones, read_numbers, read_text, read_times
+from vae_anomaly.readings.contract import list_names
 from vae_anomaly.readings.parts import PROBLEM_COLUMN, RawPart, name_parts, write_notes
 from vae_anomaly.wording import format_plural
 
 SENTINEL_MAGNITUDE = 1e30
 """No instrument reads this much in any unit; loggers write it for "missing" (3W: -1.18e42)."""
+
+TOO_LONG = 2.0**53
+"""From here on float64 does not hold each whole number."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class _Loader:
         self._code_of: dict[str, int] = {}
         self._zones: set[Zone] = set()
         self._is_cut = False
+        self._inexact: set[str] = set()
         self._num_infinite = np.zeros(len(names), dtype=np.int64)
         self._num_sentinel = np.zeros(len(names), dtype=np.int64)
 
@@ -112,14 +117,17 @@ class _Loader:
             notes += ("times without a zone were taken as UTC",)
         if self._is_cut:
             notes += ("times were cut to whole microseconds",)
+        if self._inexact:
+            names = list_names(sorted(self._inexact))
+            notes += (f"whole numbers of 2^53 or more may have lost their last digits: {names}",)
         if self._filled < self._timestamps.size:
             self._resize(self._filled)
-        names = tuple(sorted(self._code_of)) if self._contract.asset else (DEFAULT_ASSET,)
+        assets = tuple(sorted(self._code_of)) if self._contract.asset else (DEFAULT_ASSET,)
         return LoadedReadings(
             readings=Readings(
                 timestamps=self._timestamps,
-                asset_codes=self._sorted_codes(names),
-                asset_names=names,
+                asset_codes=self._sorted_codes(assets),
+                asset_names=assets,
                 values=self._values,
                 sensors=self._contract.sensor_names,
                 problems=self._problems,
@@ -178,6 +186,8 @@ class _Loader:
 
     def _clean(self, column: pa.Array, k: int) -> FloatArray:
         values = read_numbers(column)
+        if _is_long_integer(column.type) and np.any(np.abs(values) >= TOO_LONG):
+            self._inexact.add(self._contract.sensor_names[k])
         is_far = np.abs(values) >= SENTINEL_MAGNITUDE
         is_bad = is_far
         for sentinel in self._sentinels:
@@ -209,6 +219,11 @@ class _Loader:
         table = np.array([*(rank[name] for name in self._code_of), -1], dtype=np.int64)
         codes: IntArray = table[self._codes]
         return codes
+
+
+def _is_long_integer(type_: pa.DataType) -> bool:
+    plain = type_.value_type if pa.types.is_dictionary(type_) else type_
+    return bool(pa.types.is_int64(plain) or pa.types.is_uint64(plain))
 
 
 def _wrong_num_rows(part: RawPart, found: str) -> ReadingsError:

@@ -25,7 +25,7 @@ MAX_LETTERS = 10_000
 
 RULES = {
     Problem.NO_TIMESTAMP: "a row needs a time",
-    Problem.IMPLAUSIBLE_TIME: "a time lies in [1980-01-06, 2100-01-01)",
+    Problem.IMPLAUSIBLE_TIME: "a time lies in [1980-01-06, 2100-01-01) and exists",
     Problem.NO_ASSET: "a row needs an asset, where there is an asset column",
     Problem.NO_SENSOR: "a value of long input needs the name of its sensor",
     Problem.CONFLICTING_DUPLICATE: "of several values of a sensor at one time the smallest stays",

@@ -24,6 +24,7 @@ from vae_anomaly.readings.parts import (
     keep_column,
     make_columns,
 )
+from vae_anomaly.readings.time_shapes import read_times_as_utc
 
 
 def adapt(part: RawPart, *, config: ReadingsConfig, contract: Contract | None = None) -> RawPart:
@@ -46,6 +47,7 @@ def adapt(part: RawPart, *, config: ReadingsConfig, contract: Contract | None = 
     part = rename_columns(part, config)
     part = pivot_long(part, config, contract)
     part = read_text_as_numbers(part, config, contract)
+    part = read_times_as_utc(part, config, contract)
     return match_sensors(part, config, contract) if contract is not None else part
 
 
