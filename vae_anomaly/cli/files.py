@@ -165,7 +165,9 @@ def score(
     loaded, version = inputs.load_detector(detector, config=config)
     with show_progress("Scoring"):
         examination = loaded.examine(path, with_expected=False, **_name_model(version))
-        scores = inputs.append_labels(examination.scores, path, ticks=examination.checked.ticks)
+        scores = inputs.append_labels(
+            examination.scores, path, detector=loaded, ticks=examination.checked.ticks
+        )
         inputs.write_scores(scores, out, inputs=path)
     result: dict[str, Any] = {
         "detector": detector if version is None else version.uri,
@@ -249,7 +251,9 @@ def _score_labelled(
         events = None if detector is None else detector.find_events(scores)
     else:
         examination = detector.examine(paths, with_expected=False)
-        scores = inputs.append_labels(examination.scores, paths, ticks=examination.checked.ticks)
+        scores = inputs.append_labels(
+            examination.scores, paths, detector=detector, ticks=examination.checked.ticks
+        )
         events = examination.events
     return inputs.use_standard_names(scores, contract), events
 

@@ -228,13 +228,19 @@ def read_files(paths: Sequence[str]) -> pa.Table:
 
 
 def append_labels(
-    scores: pa.Table, paths: Sequence[str], *, ticks: IntArray | None = None
+    scores: pa.Table,
+    paths: Sequence[str],
+    *,
+    detector: Detector | None = None,
+    ticks: IntArray | None = None,
 ) -> pa.Table:
     """Append the `label_*` columns of the input, row by row.
 
     Args:
         scores: One row per row of the input, in its order; or one per tick.
         paths: The input.
+        detector: What scored it, which knows the shape of the input; without it the input is
+            taken as it came.
         ticks: Row of `scores` that each row of the input became part of, -1 where none. A tick
             has the largest label of its rows: it is anomalous where one of them is.
 
@@ -247,7 +253,9 @@ def append_labels(
     from vae_anomaly.readings.aligned_tables import align_labels
     from vae_anomaly.readings.source import open_source
 
-    parts = open_source(paths)
+    settings = None if detector is None else detector.record.config.readings
+    contract = None if detector is None else detector.contract
+    parts = open_source(paths, config=settings, contract=contract)
     names = {name for part in parts for name in part.schema.names}
     if not any(name.startswith(LABEL_PREFIX) for name in names):
         return scores

@@ -195,7 +195,7 @@ def _report_files(
         model_version=NOT_REGISTERED if version is None else version.version,
         contract=seen.checked.contract,
         readings=seen.checked.readings,
-        scores=inputs.append_labels(seen.scores, paths),
+        scores=inputs.append_labels(seen.scores, paths, detector=detector),
         mean=seen.mean,
         sigma=seen.sigma,
         events=seen.events,

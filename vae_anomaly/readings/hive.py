@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import unquote
 
 import numpy as np
@@ -35,10 +36,7 @@ def add_folder_columns(
     Returns:
         The part with a column more per folder that is written `name=value`.
     """
-    sensors = {*config.sensors, *(contract.sensor_names if contract is not None else ())}
-    named = {config.timestamp, config.asset, *sensors, *config.aliases}
-    if contract is not None:
-        named |= {contract.timestamp, contract.asset or config.asset}
+    sensors, named = _find_named(config, contract)
     there = frozenset(part.schema.names)
     found = {
         name: value
@@ -52,6 +50,26 @@ def add_folder_columns(
         number = _as_number(value) if config.aliases.get(name, name) in sensors else None
         columns.append(_constant(name, value if number is None else number))
     return make_columns(part, columns)
+
+
+def describe_folders(path: str, *, config: ReadingsConfig, contract: Contract | None) -> str:
+    """Write down what the folders say that is the time, the asset or a sensor; "" where nothing.
+
+    Files of equal bytes in folders of different assets are different readings: what tells
+    contents apart has to know this.
+
+    Args:
+        path: Where the file lies.
+        config: Names of the time, the asset, the sensors.
+        contract: The same, where it is known.
+
+    Example:
+        >>> describe_folders("asset=p/site=x/f.parquet", config=ReadingsConfig(), contract=None)
+        '{"asset": "p"}'
+    """
+    _, named = _find_named(config, contract)
+    found = {name: value for name, value in read_folders(path).items() if name in named}
+    return json.dumps(found, sort_keys=True) if found else ""
 
 
 def read_folders(path: str) -> dict[str, str | None]:
@@ -68,6 +86,18 @@ def read_folders(path: str) -> dict[str, str | None]:
             text = unquote(value)
             found[unquote(name)] = None if text == NULL_FOLDER or not text else text
     return found
+
+
+def _find_named(
+    config: ReadingsConfig, contract: Contract | None
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the sensors, and all names that settings or contract give to columns."""
+    sensors = frozenset(config.sensors)
+    named = frozenset((config.timestamp, config.asset, *config.aliases))
+    if contract is not None:
+        sensors |= frozenset(contract.sensor_names)
+        named |= {contract.timestamp, contract.asset or config.asset}
+    return sensors, named | sensors
 
 
 def _constant(name: str, value: str | float | None) -> MadeColumn:

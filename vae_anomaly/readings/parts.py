@@ -116,9 +116,18 @@ def make_columns(
         needs = list(dict.fromkeys(need for column in wanted for need in column.needs))
         for batch in part.batches(needs or part.schema.names[:1]):
             arrays = [column.make(batch) for column in wanted]
-            yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema([c.field for c in wanted]))
+            yield make_batch(arrays, [column.field for column in wanted], batch.num_rows)
 
     return replace(part, schema=schema, batches=read, tell=join_tellers(part.tell, counts.tell))
+
+
+def make_batch(
+    arrays: Sequence[pa.Array], fields: Sequence[pa.Field], num_rows: int
+) -> pa.RecordBatch:
+    """Make a batch that has its rows even where it has no column."""
+    if not arrays:
+        return pa.RecordBatch.from_arrays([pa.nulls(num_rows)], names=["_"]).select([])
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
 class Tally:

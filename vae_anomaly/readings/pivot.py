@@ -13,7 +13,7 @@ from vae_anomaly.config import LongConfig
 from vae_anomaly.domain import BoolArray, FloatArray, IntArray, Problem
 from vae_anomaly.readings.columns import ColumnKind, column_kind, read_numbers, read_text
 from vae_anomaly.readings.numeric_text import parse_numbers
-from vae_anomaly.readings.parts import GIVEN_COLUMN, PROBLEM_COLUMN, Tally
+from vae_anomaly.readings.parts import GIVEN_COLUMN, PROBLEM_COLUMN, Tally, make_batch
 
 CELLS_AT_ONCE = 4_000_000
 """Cells of a wide batch: 32 MB, however many sensors there are."""
@@ -168,13 +168,11 @@ def pivot_rows(
         cells = _spread(rows, wide, is_in, begin, end, [columns.sensors[name] for name in wanted])
         arrays = dict(zip(wanted, cells, strict=True))
         kept = first[begin:end]
-        yield pa.RecordBatch.from_arrays(
-            [
-                arrays[name] if name in arrays else _take(rows, name, kept, wide, columns)
-                for name in names
-            ],
-            schema=pa.schema([schema.field(name) for name in names]),
-        )
+        made = [
+            arrays[name] if name in arrays else _take(rows, name, kept, wide, columns)
+            for name in names
+        ]
+        yield make_batch(made, [schema.field(name) for name in names], kept.size)
 
 
 def _find_wide_rows(rows: LongRows) -> IntArray:

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BATCH_ROWS", "RawPart", "RawSource", "name_parts", "open_file", "open_source"]
 
-DEFAULT_CONFIG = ReadingsConfig()
-
 BATCH_ROWS = 131_072
 """Rows per Arrow batch: about 1 MB per sensor, large enough that the cost per batch vanishes."""
 
@@ -44,8 +42,8 @@ RawSource: TypeAlias = Union[
 def open_source(
     source: RawSource,
     *,
-    timestamp: str | None = None,
-    config: ReadingsConfig = DEFAULT_CONFIG,
+    timestamp: str = "timestamp",
+    config: ReadingsConfig | None = None,
     contract: Contract | None = None,
 ) -> tuple[RawPart, ...]:
     """Open raw readings without reading them.
@@ -53,30 +51,29 @@ def open_source(
     Args:
         source: Parquet file, folder, glob or URI, a list of those, or an Arrow table, dataset
             or pandas frame.
-        timestamp: Name of the time column, where it is not that of the settings; a pandas index
-            of times becomes this column.
-        config: Shapes of the input: aliases, long form, epoch numbers and so on.
+        timestamp: Name of the time column, where there are no settings; a pandas index of times
+            becomes this column.
+        config: Shapes of the input: aliases, long form, epoch numbers and so on; None leaves
+            all columns as they came.
         contract: What the input must look like, where that is known.
 
     Returns:
-        The parts in reading order: as listed, and sorted by path inside a folder or glob.
-        Whatever their shape was, they are wide, and their times are times.
+        The parts in reading order: as listed, and sorted by path inside a folder or glob. With
+            settings they are wide, whatever their shape was, and their times are times.
 
     Raises:
         ReadingsError: There is no such file, it is not Parquet, or nothing holds a row.
         ContractError: A part has two columns of one name, or not the shape that is asked for.
     """
-    if timestamp is not None:
-        config = config.model_copy(update={"timestamp": timestamp})
     if isinstance(source, (str, os.PathLike, list, tuple)):
         parts = tuple(
             open_file(file, config=config, contract=contract) for file in list_files(source)
         )
     else:
-        time_column = contract.timestamp if contract is not None else config.timestamp
-        part = _open_memory(source, timestamp=time_column)
+        known = contract or config
+        part = _open_memory(source, timestamp=known.timestamp if known else timestamp)
         _check_column_names(part)
-        parts = (adapt(part, config=config, contract=contract),)
+        parts = (part if config is None else adapt(part, config=config, contract=contract),)
     if not any(part.num_rows for part in parts):
         raise ReadingsError(
             f"Cannot read {name_parts(parts)}: expected at least one row, got 0 rows. "
@@ -88,18 +85,18 @@ def open_source(
 def open_file(
     file: RawFile,
     *,
-    config: ReadingsConfig = DEFAULT_CONFIG,
+    config: ReadingsConfig | None = None,
     contract: Contract | None = None,
 ) -> RawPart:
     """Open one Parquet file, reading only its footer, and its sensor names where it is long.
 
     Args:
         file: A file of `list_files`.
-        config: Shapes of the input.
+        config: Shapes of the input; None leaves all columns as they came.
         contract: What the input must look like, where that is known.
 
     Returns:
-        The file as a wide part; reading its batches opens the file anew.
+        The file as a part, wide where there are settings; reading its batches opens the file anew.
 
     Raises:
         ReadingsError: The file is gone, empty, cut short or not Parquet.
@@ -114,6 +111,8 @@ def open_file(
 
     part = RawPart(name=f"'{file.path}'", schema=schema, num_rows=num_rows, batches=batches)
     _check_column_names(part)
+    if config is None:
+        return part
     part = add_folder_columns(part, file.key, config=config, contract=contract)
     return adapt(part, config=config, contract=contract)
 

@@ -29,6 +29,7 @@ from vae_anomaly.readings.parts import (
     Tally,
     join_tellers,
     keep_column,
+    make_batch,
     make_columns,
 )
 
@@ -122,9 +123,8 @@ def _read_local(part: RawPart, name: str, asset: str, zone: str) -> RawPart:
         for batch in part.batches(needs):
             arrays = {one: batch.column(one) for one in needs}
             arrays |= _localise(arrays, local)
-            yield pa.RecordBatch.from_arrays(
-                [arrays[one] for one in names], schema=pa.schema([schema.field(n) for n in names])
-            )
+            fields = [schema.field(one) for one in names]
+            yield make_batch([arrays[one] for one in names], fields, batch.num_rows)
 
     return replace(part, schema=schema, batches=read, tell=join_tellers(part.tell, tally.tell))
 

@@ -8,7 +8,7 @@ from vae_anomaly.config import ReadingsConfig, make_config
 from vae_anomaly.domain import CheckedReadings, Contract, Sensor
 from vae_anomaly.errors import ConfigError, ContractError
 from vae_anomaly.readings.check import check_readings
-from vae_anomaly.readings.hive import read_folders
+from vae_anomaly.readings.hive import describe_folders, read_folders
 from vae_anomaly.readings.parts import write_notes
 from vae_anomaly.readings.source import open_source
 
@@ -127,11 +127,24 @@ def test_folders_may_hold_the_asset_under_another_name_and_the_time(tmp_path: Pa
 def test_folders_give_way_to_columns_and_dates_are_left_out(tmp_path: Path) -> None:
     table = make_table(asset=["inside"] * 3, flow=[1.0] * 3)
     file = write(tmp_path / "asset=outside/year=2024/month=05/site=x y/f.parquet", table)
-    (part,) = open_source(file)
+    (part,) = open_source(file, config=ReadingsConfig())
     assert part.schema.names == ["timestamp", "asset", "flow", "site"]
     assert check(file).readings.asset_names == ("inside",)
     (batch,) = part.batches(["site"])
     assert batch["site"].to_pylist() == ["x y"] * 3
+
+
+def test_without_settings_columns_are_as_they_came(tmp_path: Path) -> None:
+    file = write(tmp_path / "asset=a" / "x.parquet", make_table(flow=[1.0] * 3))
+    assert open_source(file)[0].schema.names == ["timestamp", "flow"]
+
+
+def test_files_of_equal_bytes_in_folders_of_other_assets_are_told_apart() -> None:
+    found = {
+        describe_folders(f"{folder}/x.parquet", config=ReadingsConfig(), contract=None)
+        for folder in ("asset=a", "asset=b", "raw", "date=2024-05-01", "site=x")
+    }
+    assert found == {'{"asset": "a"}', '{"asset": "b"}', ""}
 
 
 def test_a_folder_is_a_sensor_where_the_settings_say_so(tmp_path: Path) -> None:
