@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.fs as pa_fs
@@ -16,6 +17,9 @@ import pyarrow.fs as pa_fs
 from vae_anomaly.errors import ReadingsError
 
 PARQUET_SUFFIX = ".parquet"
+ADDRESS_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
+"""Characters that an address may have as they are, beside letters and digits."""
+
 GLOB_CHARACTERS = frozenset("*?[")
 
 Location = str | os.PathLike[str]
@@ -89,6 +93,34 @@ def explain_file_errors(path: str) -> Iterator[None]:
         raise ReadingsError(f"Cannot read '{path}': {_one_line(error)}.") from error
 
 
+def open_filesystem(address: str) -> tuple[pa_fs.FileSystem, str]:
+    """Return the filesystem of a path or address, and what it calls the place.
+
+    Keys, region and endpoint of an object store come from the environment, under the names that
+    delta-rs reads too: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
+    `AWS_REGION`, `AWS_ENDPOINT_URL`. Spaces and other characters that no address may have are
+    percent-encoded here; "%", "?" and "#" of a name have to be so already.
+
+    Args:
+        address: A local path, or a `file://`, `s3://` or `gs://` address.
+
+    Raises:
+        ReadingsError: There is no such kind of address, or the store cannot be reached.
+    """
+    if "://" not in address:
+        return pa_fs.LocalFileSystem(), Path(address).expanduser().as_posix()
+    scheme, rest = address.split("://", 1)
+    written = address if scheme == "file" else f"{scheme}://{quote(rest, safe=ADDRESS_CHARACTERS)}"
+    try:
+        filesystem, root = pa_fs.FileSystem.from_uri(written)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ReadingsError(
+            f"Cannot read '{address}': expected a path or a file://, s3:// or gs:// address "
+            f"({_one_line(error)})."
+        ) from error
+    return filesystem, root
+
+
 def _list_location(location: str) -> list[RawFile]:
     filesystem, root, prefix = _resolve(location)
     with explain_file_errors(location):
@@ -109,13 +141,7 @@ def _resolve(location: str) -> tuple[pa_fs.FileSystem, str, str]:
     scheme = location.split("://", 1)[0]
     bare = re.split(r"[*?\[]", location, maxsplit=1)[0]
     base = bare if bare == location else bare.rsplit("/", 1)[0]
-    try:
-        filesystem, root = pa_fs.FileSystem.from_uri(base)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ReadingsError(
-            f"Cannot read '{location}': expected a path or a file://, s3:// or gs:// address "
-            f"({_one_line(error)})."
-        ) from error
+    filesystem, root = open_filesystem(base)
     root += location[len(base) :]
     return filesystem, root, "" if scheme == "file" else f"{scheme}://"
 
