@@ -33,6 +33,9 @@ BATCH_ROWS = 131_072
 PARQUET_MAGIC = b"PAR1"
 """First and last four bytes of a Parquet file. Source: the Parquet format specification."""
 
+ENCRYPTED_MAGIC = b"PARE"
+"""The same of a file whose footer is encrypted. Source: Parquet modular encryption."""
+
 RawSource: TypeAlias = Union[
     Location, Sequence[Location], "pa.Table", "pa.RecordBatch", "ds.Dataset", "pd.DataFrame"
 ]
@@ -134,6 +137,11 @@ def _check_magic(file: RawFile, stream: pa.NativeFile) -> None:
         )
     head = stream.read_at(length, 0)
     tail = stream.read_at(length, max(size - length, 0))
+    if ENCRYPTED_MAGIC in (head, tail):
+        raise ReadingsError(
+            f"Cannot read '{file.path}': expected a Parquet file that is not encrypted, got an "
+            "encrypted one. Decrypt it before."
+        )
     if head != PARQUET_MAGIC:
         raise ReadingsError(
             f"Cannot read '{file.path}': expected a Parquet file, got one that starts with "

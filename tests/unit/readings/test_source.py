@@ -154,6 +154,13 @@ def test_file_that_is_not_parquet_is_refused(tmp_path: Path, content: bytes) -> 
         open_source(tmp_path / "x.parquet")
 
 
+def test_encrypted_file_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.parquet")
+    path.write_bytes(b"PARE" + path.read_bytes()[4:-4] + b"PARE")
+    with pytest.raises(ReadingsError, match=r"not encrypted, got an encrypted one"):
+        open_source(path)
+
+
 @pytest.mark.parametrize("keep", [4, 8, 50, -1])
 def test_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
     path = write(tmp_path / "x.parquet")
