@@ -29,10 +29,12 @@ from vae_anomaly.readings.contract import (
 from vae_anomaly.readings.data_files import commit_files, find_note, list_data_files
 from vae_anomaly.readings.deliveries import STATUS_DONE, STATUS_FAILED, DeliveryBook
 from vae_anomaly.readings.files import Location, RawFile, explain_file_errors, list_files
+from vae_anomaly.readings.hive import describe_folders
 from vae_anomaly.readings.intake import Delivery, Outcome, Staging
 from vae_anomaly.readings.layout import readings_schema
 from vae_anomaly.readings.lock import hold_lock
 from vae_anomaly.readings.notes import note_period
+from vae_anomaly.readings.parts import RawPart, write_notes
 from vae_anomaly.readings.quarantine import (
     BROKEN_CONTRACT,
     UNREADABLE_FILE,
@@ -41,7 +43,7 @@ from vae_anomaly.readings.quarantine import (
     quarantine_values,
 )
 from vae_anomaly.readings.rows import find_steps
-from vae_anomaly.readings.source import RawPart, open_file
+from vae_anomaly.readings.source import open_file
 from vae_anomaly.readings.tables import Lake
 
 logger = logging.getLogger(__name__)
@@ -195,7 +197,7 @@ class _Intake:
         """Write down the contract of the first file that has one, where there is none yet."""
         for file in files if self._contract is None else ():
             try:
-                part = open_file(file)
+                part = open_file(file, config=self._config)
                 if part.num_rows == 0:
                     continue
                 self._contract = self._infer(part)
@@ -213,7 +215,7 @@ class _Intake:
         if self.ledger.is_unchanged(file):
             return _FileResult()
         try:
-            content_hash = hash_file(file)
+            content_hash = hash_file(file, folders=self._describe_folders(file))
         except ReadingsError as error:
             return _FileResult(failure=str(error))
         if self.ledger.holds(file, content_hash):
@@ -227,8 +229,11 @@ class _Intake:
             return _FileResult(failure=str(error))
         return result
 
+    def _describe_folders(self, file: RawFile) -> str:
+        return describe_folders(file.key, config=self._config, contract=self._contract)
+
     def _take_in_rows(self, file: RawFile, content_hash: str) -> _FileResult:
-        part = open_file(file)
+        part = open_file(file, config=self._config, contract=self._contract)
         if part.num_rows == 0:
             result = _FileResult(is_new=True, notes=("no rows",))
             self._record(file, content_hash, result)
@@ -280,7 +285,7 @@ class _Intake:
         if empty.any():
             names = np.array(contract.sensor_names, dtype=object)[empty].tolist()
             notes += (f"sensors without any value: {list_names(names)}",)
-        return notes
+        return (*write_notes([part]), *notes)
 
     def _match(self, part: RawPart) -> tuple[Contract, tuple[str, ...]]:
         """Check the columns of a file against the contract of the lake."""
@@ -367,13 +372,17 @@ class _Intake:
         logger.warning("left out %s: %s", file.name, error)
 
 
-def hash_file(file: RawFile) -> str:
-    """Return the SHA-256 of a file's bytes.
+def hash_file(file: RawFile, *, folders: str = "") -> str:
+    """Return the SHA-256 of a file's bytes, and of what its folders say.
+
+    Args:
+        file: The file.
+        folders: Columns that are folders, as `describe_folders` writes them.
 
     Raises:
         ReadingsError: The file cannot be read.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(folders.encode())
     with explain_file_errors(file.path), file.filesystem.open_input_stream(file.key) as stream:
         while chunk := stream.read(CHUNK_BYTES):
             digest.update(chunk)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vae_anomaly.domain import NO_TIME, BoolArray, IntArray
+from vae_anomaly.errors import ReadingsError
 from vae_anomaly.readings.rows import EARLIEST_US, LATEST_US
 
 MICROSECONDS_PER_MINUTE = 60_000_000
@@ -92,7 +93,15 @@ class LocalClock:
 
     def _assume(self, starts: IntArray, *, ambiguous: str, nonexistent: str) -> IntArray:
         naive = pc.cast(pa.array(starts), pa.timestamp("us"))
-        found = pc.assume_timezone(naive, self.zone, ambiguous=ambiguous, nonexistent=nonexistent)
+        try:
+            found = pc.assume_timezone(
+                naive, self.zone, ambiguous=ambiguous, nonexistent=nonexistent
+            )
+        except pa.ArrowInvalid as error:
+            raise ReadingsError(
+                f"Cannot read local times: expected the zone '{self.zone}' in the time zone data "
+                "of the system, got none. Install them, with the package tzdata of the system."
+            ) from error
         values: IntArray = pc.cast(found, pa.int64()).to_numpy()
         return values
 

@@ -12,6 +12,7 @@ from vae_anomaly.config import LongConfig, ReadingsConfig, make_config
 from vae_anomaly.domain import CheckedReadings
 from vae_anomaly.errors import ConfigError, ContractError, ReadingsError
 from vae_anomaly.readings.check import check_readings
+from vae_anomaly.readings.local_time import LocalClock
 from vae_anomaly.readings.source import open_source
 
 START_S = 1_714_564_800
@@ -191,3 +192,9 @@ def test_local_times_of_long_input_that_is_sorted_by_sensor() -> None:
 def test_a_zone_that_is_not_known_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"'timezone': expected the name of a zone.*'Berlin'"):
         make_config(ReadingsConfig, {"timezone": "Berlin"}, origin="x")
+
+
+def test_a_zone_that_the_system_has_no_data_of_says_what_to_install() -> None:
+    clock = LocalClock("Europe/Nowhere")
+    with pytest.raises(ReadingsError, match="tzdata of the system"):
+        clock.to_utc(np.array([1_700_000_000_000_000]), np.array([0]), ["a"])
