@@ -29,7 +29,7 @@ from vae_anomaly.operations import pipeline
 from vae_anomaly.readings import delta
 from vae_anomaly.readings.tables import Lake
 
-TABLES = ("readings", "quarantine", "superseded", "ledger", "scores", "alerts")
+TABLES = ("readings", "quarantine", "superseded", "quality", "ledger", "scores", "alerts")
 NOBODY = 65_534
 DIFFERENT = ("first_seen", "modified")
 """Times of change of raw files, which differ between copies."""

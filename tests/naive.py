@@ -287,3 +287,28 @@ def align(
         else:
             aligned[asset, tick] = statistics.fmean(values) if rule == "mean" else values[-1]
     return aligned
+
+
+# --- quality --------------------------------------------------------------------------------
+
+
+def count_runs(values: Sequence[float]) -> list[int]:
+    """Lengths of the runs of equal values, in order."""
+    runs: list[int] = []
+    for step, value in enumerate(values):
+        if step and value == values[step - 1]:
+            runs[-1] += 1
+        else:
+            runs.append(1)
+    return runs
+
+
+def count_copies(columns: Sequence[Sequence[float]], names: Sequence[str]) -> list[str]:
+    """First other column that has the same values, if it changes at all; "" where none has."""
+    found = []
+    for k, column in enumerate(columns):
+        shown = [None if math.isnan(value) else value for value in column]
+        others = [[None if math.isnan(x) else x for x in other] for other in columns[:k]]
+        changes = len({value for value in shown if value is not None}) > 1
+        found.append(names[others.index(shown)] if changes and shown in others else "")
+    return found

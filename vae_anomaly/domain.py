@@ -214,6 +214,7 @@ class SensorProfile:
         step: Quantisation step in raw units, 0 where none was found.
         longest_flat_steps: Longest run of one unchanged value; missing values are not counted.
         suggested_sentinels: Values that look like sentinels but are not declared so.
+        period_s: Median time between two values, seconds, NaN where there are none.
     """
 
     name: str
@@ -228,13 +229,56 @@ class SensorProfile:
     step: float
     longest_flat_steps: int
     suggested_sentinels: tuple[float, ...] = ()
+    period_s: float = float("nan")
+
+
+@dataclass(frozen=True)
+class SensorQuality:
+    """What the values of one sensor of one asset are like.
+
+    Attributes:
+        asset: The asset.
+        sensor: The sensor.
+        first_us: Time of its first row, microseconds since 1970, UTC.
+        last_us: Time of its last row.
+        num_rows: Usable rows.
+        num_missing: Those without a value.
+        num_infinite: Values that were plus or minus infinity, and are missing.
+        num_sentinel: Values that were sentinels, and are missing.
+        num_out_of_range: Values outside the range that the rules allow.
+        num_spikes: Values that leave both neighbours on the same side, by more than ten usual
+            changes.
+        longest_flat_steps: Longest run of one unchanged value; missing values are not counted.
+        last_flat_steps: The same at the end.
+        minimum: Smallest value, raw units, NaN where there is none.
+        maximum: Largest value, NaN where there is none.
+        copy_of: The first sensor with the same value in every row, the empty text where none has,
+            or where the value never changes.
+    """
+
+    asset: str
+    sensor: str
+    first_us: int
+    last_us: int
+    num_rows: int
+    num_missing: int
+    num_infinite: int
+    num_sentinel: int
+    num_out_of_range: int
+    num_spikes: int
+    longest_flat_steps: int
+    last_flat_steps: int
+    minimum: float
+    maximum: float
+    copy_of: str
 
 
 @dataclass(frozen=True)
 class Quality:
     """What was found in a set of raw readings; counts are of rows unless they say otherwise.
 
-    `num_rows = num_usable + num_duplicates + num_quarantined`, always.
+    `num_rows = num_usable + num_duplicates + num_quarantined`, always. `by_asset` has an entry
+    per asset and sensor, in their order.
     """
 
     num_rows: int
@@ -251,6 +295,7 @@ class Quality:
     last_us: int
     num_assets: int
     sensors: tuple[SensorProfile, ...]
+    by_asset: tuple[SensorQuality, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -58,14 +58,15 @@ def check(
     from vae_anomaly.readings.check import check_readings
 
     options = list_readings_options(timestamp, asset, sensors, sentinel)
-    settings = make_detector_config(config, readings=options).readings
-    checked = check_readings(path, config=settings)
+    settings = make_detector_config(config, readings=options)
+    checked = check_readings(path, config=settings.readings, ranges=settings.rules.ranges)
     if json:
         print_json({"contract": checked.contract, "quality": checked.quality})
         return
-    from vae_anomaly.cli.sensor_tables import print_ignored, print_quality
+    from vae_anomaly.cli.sensor_tables import print_assets, print_ignored, print_quality
 
     print_quality(checked.quality)
+    print_assets(checked.quality)
     print_ignored(checked.contract.ignored)
 
 

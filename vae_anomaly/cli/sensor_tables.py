@@ -12,6 +12,7 @@ from vae_anomaly.domain import (
     Quality,
     SensorKind,
     SensorProfile,
+    SensorQuality,
 )
 from vae_anomaly.operations.report_text import (
     format_count,
@@ -27,6 +28,16 @@ USUAL_LIKELIHOOD = "gaussian"
 
 MAX_NAMED = 5
 """Most sensors that are named rather than counted."""
+
+MAX_ASSETS = 30
+"""Most assets that are shown; the others are in what `--json` prints."""
+
+SLOW_PERIODS = 1.5
+"""A sensor whose values are this many periods apart reports at a period of its own."""
+
+MIN_FLAT_STEPS = 20
+FLAT_SHARE = 0.05
+"""A sensor that ends with so many steps of one value, a share of its rows, may be dead."""
 
 MAX_WHOLE_NAME = 24
 """Longest name that is not broken in a table of several columns."""
@@ -64,8 +75,35 @@ def print_quality(quality: Quality) -> None:
         for name, count in sorted(quality.problems.items(), key=lambda item: -item[1]):
             add_row(table, name, format_count(count), REASONS.get(name, ""))
         print_table(table)
-    _print_sensors(quality.sensors)
+    _print_sensors(quality)
     print_notes((*quality.notes, *note_sentinels(quality.sensors)))
+
+
+def print_assets(quality: Quality) -> None:
+    """Print a line per asset, where there are several: those with the most remarks first."""
+    assets: dict[str, list[SensorQuality]] = {}
+    for item in quality.by_asset:
+        assets.setdefault(item.asset, []).append(item)
+    if len(assets) < 2:
+        return
+    remarks = {
+        name: [
+            f"{item.sensor}: {', '.join(found)}" for item in mine if (found := _find_faults(item))
+        ]
+        for name, mine in assets.items()
+    }
+    shown = sorted(assets, key=lambda name: (-len(remarks[name]), name))[:MAX_ASSETS]
+    title = "Assets" if len(assets) <= MAX_ASSETS else f"Assets, {MAX_ASSETS} of {len(assets)}"
+    table = make_table(title, ("asset", "rows", "missing", "remarks"), right=("rows", "missing"))
+    for name in shown:
+        mine = assets[name]
+        num_rows = mine[0].num_rows
+        missing = sum(item.num_missing for item in mine) / (num_rows * len(mine))
+        found = remarks[name]
+        more = [f"and {len(found) - MAX_NAMED} more"] if len(found) > MAX_NAMED else []
+        text = "; ".join([*found[:MAX_NAMED], *more])
+        add_row(table, name, format_count(num_rows), format_share(missing), text)
+    print_table(table)
 
 
 def print_ignored(ignored: Mapping[str, str]) -> None:
@@ -182,7 +220,11 @@ def _describe_gaps(quality: Quality) -> str:
     )
 
 
-def _print_sensors(profiles: Sequence[SensorProfile]) -> None:
+def _print_sensors(quality: Quality) -> None:
+    profiles = quality.sensors
+    by_sensor: dict[str, list[SensorQuality]] = {item.name: [] for item in profiles}
+    for found in quality.by_asset:
+        by_sensor[found.sensor].append(found)
     columns = ("sensor", "kind", "missing", "minimum", "median", "maximum", "remarks")
     right = ("missing", "minimum", "median", "maximum")
     whole = _whole("sensor", (item.name for item in profiles))
@@ -190,7 +232,10 @@ def _print_sensors(profiles: Sequence[SensorProfile]) -> None:
     for item in profiles:
         values = (format_number(x, 5) for x in (item.minimum, item.median, item.maximum))
         missing = format_share(item.missing_share)
-        add_row(table, item.name, item.kind.value, missing, *values, _remark(item))
+        remarks = _remark(item, by_sensor[item.name])
+        if item.period_s >= SLOW_PERIODS * quality.period_s:
+            remarks.append(f"a value every {format_number(item.period_s)} s")
+        add_row(table, item.name, item.kind.value, missing, *values, "; ".join(remarks))
     print_table(table)
 
 
@@ -199,7 +244,7 @@ def _whole(column: str, names: Iterable[str]) -> tuple[str, ...]:
     return (column,) if max(map(len, names), default=0) <= MAX_WHOLE_NAME else ()
 
 
-def _remark(item: SensorProfile) -> str:
+def _remark(item: SensorProfile, by_asset: Sequence[SensorQuality]) -> list[str]:
     remarks = [f"in {item.unit}"] if item.unit else []
     if item.num_infinite:
         remarks.append(f"{format_count(item.num_infinite)} infinite")
@@ -210,4 +255,31 @@ def _remark(item: SensorProfile) -> str:
         remarks.append(f"sentinel? {values}")
     if item.kind is SensorKind.QUANTISED:
         remarks.append(f"steps of {format_number(item.step)}")
-    return "; ".join(remarks)
+    if len(by_asset) > 1 or item.kind is SensorKind.EMPTY:
+        return remarks + _count_faults(by_asset)
+    return remarks + [fault for found in by_asset for fault in _find_faults(found)]
+
+
+def _find_faults(item: SensorQuality) -> list[str]:
+    """Say what looks wrong with the values of one sensor of one asset."""
+    num_present = item.num_rows - item.num_missing
+    if not num_present:
+        return ["no value"]
+    found = _count_faults([item])
+    if item.copy_of:
+        found.append(f"same values as {item.copy_of}")
+    is_last = item.last_flat_steps == item.longest_flat_steps < num_present
+    if is_last and item.last_flat_steps >= max(MIN_FLAT_STEPS, FLAT_SHARE * num_present):
+        found.append(
+            f"one value for the last {format_plural(item.last_flat_steps, 'step')}: dead?"
+        )
+    return found
+
+
+def _count_faults(items: Sequence[SensorQuality]) -> list[str]:
+    num_outside = sum(item.num_out_of_range for item in items)
+    num_spikes = sum(item.num_spikes for item in items)
+    return [
+        *([f"{format_count(num_outside)} out of range"] if num_outside else []),
+        *([format_plural(num_spikes, "spike")] if num_spikes else []),
+    ]

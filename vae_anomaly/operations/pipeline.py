@@ -49,4 +49,11 @@ def ingest_source(
         TableError: The lake cannot be read or written.
     """
     lake = Lake(config.lake.root)
-    return ingest(config.source, lake, config=config.detector.readings, on_file=on_file)
+    detector = config.detector
+    return ingest(
+        config.source,
+        lake,
+        config=detector.readings,
+        ranges=detector.rules.ranges,
+        on_file=on_file,
+    )

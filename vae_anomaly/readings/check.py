@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,17 +21,20 @@ from vae_anomaly.domain import (
     Problem,
     Quality,
     Readings,
+    SensorQuality,
     Texts,
 )
 from vae_anomaly.errors import ContractError, ReadingsError
 from vae_anomaly.readings.alignment import (
     Rules,
     align_rows,
+    find_own_periods,
     find_ticks,
     infer_own_period,
     list_rules,
     require_numbers_to_average,
 )
+from vae_anomaly.readings.clock_steps import find_clock_steps
 from vae_anomaly.readings.columns import RawColumn, merge_columns
 from vae_anomaly.readings.contract import (
     TEXT,
@@ -56,6 +60,7 @@ from vae_anomaly.readings.rows import (
     sort_rows,
     take_rows,
 )
+from vae_anomaly.readings.series_quality import Ranges, measure_series
 from vae_anomaly.readings.source import RawSource, open_source
 
 DEFAULT_CONFIG = ReadingsConfig()
@@ -71,6 +76,7 @@ def check_readings(
     config: ReadingsConfig = DEFAULT_CONFIG,
     contract: Contract | None = None,
     purpose: str = "read readings",
+    ranges: Ranges | None = None,
 ) -> CheckedReadings:
     """Read raw readings and say what is wrong with them.
 
@@ -84,6 +90,7 @@ def check_readings(
         contract: What the input must look like; inferred from the input where not given.
         purpose: What cannot be done if the contract is broken, such as "score with model
             version 12"; it stands in the message.
+        ranges: Values that are allowed, by name of sensor; others stay, and are counted.
 
     Returns:
         The rows, the contract they were read under, a problem per row, and the counts.
@@ -102,7 +109,12 @@ def check_readings(
     """
     parts = open_source(source, config=config, contract=contract)
     return check_parts(
-        parts, config=config, contract=contract, purpose=purpose, may_average_states=False
+        parts,
+        config=config,
+        contract=contract,
+        purpose=purpose,
+        ranges=ranges,
+        may_average_states=False,
     )
 
 
@@ -112,6 +124,7 @@ def check_parts(
     config: ReadingsConfig,
     contract: Contract | None = None,
     purpose: str = "read readings",
+    ranges: Ranges | None = None,
     may_average_states: bool = True,
 ) -> CheckedReadings:
     """Check parts that are open already; see `check_readings`.
@@ -145,10 +158,10 @@ def check_parts(
         *note_parts(parts, columns, layout),
     )
     note = partial(_note, loaded.readings, problems, layout, notes=notes, rules=rules)
+    counting = _Counting(loaded, problems, layout, config.gap_steps, ranges, note)
     if rules:
-        return _align(loaded, problems, layout, rules=rules, gap_steps=config.gap_steps, note=note)
-    count = partial(_count, loaded, problems, layout, gap_steps=config.gap_steps, note=note)
-    return CheckedReadings(layout, loaded.readings, problems, note, count)
+        return _align(loaded, problems, layout, rules=rules, counting=counting)
+    return CheckedReadings(layout, loaded.readings, problems, note, counting.count)
 
 
 def _is_at_ticks(readings: Readings, problems: Texts, period_s: float) -> bool:
@@ -163,8 +176,7 @@ def _align(
     contract: Contract,
     *,
     rules: Rules,
-    gap_steps: int,
-    note: Callable[[], tuple[str, ...]],
+    counting: _Counting,
 ) -> CheckedReadings:
     """Put the usable rows at ticks; those with a problem are counted and go no further."""
     readings = loaded.readings
@@ -179,10 +191,8 @@ def _align(
         row_problems=Texts(
             np.zeros(aligned.readings.num_rows, dtype=problems.codes.dtype), problems.names
         ),
-        note=note,
-        count=partial(
-            _count, loaded, problems, contract, gap_steps=gap_steps, note=note, steps=steps
-        ),
+        note=counting.note,
+        count=partial(counting.count, steps=steps),
         ticks=ticks,
     )
 
@@ -297,54 +307,89 @@ def _note(
         for k, sensor in enumerate(contract.sensor_names)
         if len(values) == 0 or np.isnan(values[:, k]).all()
     ]
-    found = (*notes, *note_times(readings, usable, contract.period_s, is_aligned=bool(rules)))
+    keyed = np.flatnonzero(has_key(problems))
+    found = (
+        *notes,
+        *note_times(readings, usable, contract.period_s, is_aligned=bool(rules)),
+        *find_clock_steps(readings, keyed, contract.period_s).write_notes(),
+    )
     return (*found, f"sensors without any value: {list_names(empty)}") if empty else found
 
 
-def _count(
-    loaded: LoadedReadings,
-    problems: Texts,
-    contract: Contract,
-    *,
-    gap_steps: int,
-    note: Callable[[], tuple[str, ...]],
-    steps: IntArray | None = None,
-) -> Quality:
-    readings = loaded.readings
-    usable = _find_usable(readings, problems)
-    counts = _count_problems(problems)
-    num_duplicates = counts.get(Problem.DUPLICATE.value, 0)
-    figures = measure_steps(
-        find_steps(readings, usable) if steps is None else steps,
-        period_s=contract.period_s,
-        gap_steps=gap_steps,
-    )
-    usable_readings = _take(readings, usable)
-    sensors = profile_sensors(
-        usable_readings.values,
-        sensors=contract.sensors,
-        asset_codes=usable_readings.asset_codes,
-        num_infinite=loaded.num_infinite,
-        num_sentinel=loaded.num_sentinel,
-    )
-    times = usable_readings.timestamps
-    return Quality(
-        num_rows=readings.num_rows,
-        num_usable=int(usable.size),
-        num_duplicates=num_duplicates,
-        num_quarantined=readings.num_rows - int(usable.size) - num_duplicates,
-        problems=counts,
-        num_out_of_order=count_out_of_order(readings, np.flatnonzero(has_key(problems))),
-        num_gaps=figures.num_gaps,
-        longest_gap_s=figures.longest_gap_s,
-        period_s=contract.period_s,
-        irregular_share=figures.irregular_share,
-        first_us=int(times.min()) if times.size else NO_TIME,
-        last_us=int(times.max()) if times.size else NO_TIME,
-        num_assets=int(np.count_nonzero(np.bincount(usable_readings.asset_codes))),
-        sensors=sensors,
-        notes=note(),
-    )
+@dataclass(frozen=True)
+class _Counting:
+    """What the counts of a `Quality` are made from, when they are asked for."""
+
+    loaded: LoadedReadings
+    problems: Texts
+    contract: Contract
+    gap_steps: int
+    ranges: Ranges | None
+    note: Callable[[], tuple[str, ...]]
+
+    def count(self, steps: IntArray | None = None) -> Quality:
+        """Count; `steps` are those between the ticks that rows became, if they did."""
+        readings = self.loaded.readings
+        usable = _find_usable(readings, self.problems)
+        counts = _count_problems(self.problems)
+        num_duplicates = counts.get(Problem.DUPLICATE.value, 0)
+        figures = measure_steps(
+            find_steps(readings, usable) if steps is None else steps,
+            period_s=self.contract.period_s,
+            gap_steps=self.gap_steps,
+        )
+        usable_readings = _take(readings, usable)
+        sensors = profile_sensors(
+            usable_readings.values,
+            sensors=self.contract.sensors,
+            asset_codes=usable_readings.asset_codes,
+            num_infinite=self.loaded.num_infinite.sum(axis=0),
+            num_sentinel=self.loaded.num_sentinel.sum(axis=0),
+        )
+        periods = find_own_periods(readings, usable)
+        times = usable_readings.timestamps
+        return Quality(
+            num_rows=readings.num_rows,
+            num_usable=int(usable.size),
+            num_duplicates=num_duplicates,
+            num_quarantined=readings.num_rows - int(usable.size) - num_duplicates,
+            problems=counts,
+            num_out_of_order=count_out_of_order(readings, np.flatnonzero(has_key(self.problems))),
+            num_gaps=figures.num_gaps,
+            longest_gap_s=figures.longest_gap_s,
+            period_s=self.contract.period_s,
+            irregular_share=figures.irregular_share,
+            first_us=int(times.min()) if times.size else NO_TIME,
+            last_us=int(times.max()) if times.size else NO_TIME,
+            num_assets=int(np.count_nonzero(np.bincount(usable_readings.asset_codes))),
+            sensors=tuple(
+                replace(sensor, period_s=period_s)
+                for sensor, period_s in zip(sensors, periods, strict=True)
+            ),
+            by_asset=_measure_assets(usable_readings, self.loaded, self.ranges),
+            notes=self.note(),
+        )
+
+
+def _measure_assets(
+    readings: Readings, loaded: LoadedReadings, ranges: Ranges | None
+) -> tuple[SensorQuality, ...]:
+    """Measure each asset of readings that are sorted by asset and time."""
+    starts = np.flatnonzero(np.diff(readings.asset_codes, prepend=-1))
+    found: list[SensorQuality] = []
+    for first, end in pairwise([*starts.tolist(), readings.num_rows]):
+        code = int(readings.asset_codes[first])
+        rows = slice(first, end)
+        measured = measure_series(
+            readings.timestamps[rows], readings.values[rows], readings.sensors, ranges=ranges
+        )
+        found += measured.list_sensors(
+            readings.asset_names[code],
+            readings.sensors,
+            num_infinite=loaded.num_infinite[code],
+            num_sentinel=loaded.num_sentinel[code],
+        )
+    return tuple(found)
 
 
 def _count_problems(problems: Texts) -> dict[str, int]:

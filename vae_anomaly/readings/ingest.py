@@ -18,6 +18,7 @@ from vae_anomaly.domain import Contract, Problem
 from vae_anomaly.errors import ContractError, ReadingsError
 from vae_anomaly.readings.check import check_parts, match_contract, require_one_asset
 from vae_anomaly.readings.chunks import MIN_CHUNK_ROWS, read_chunks, read_head
+from vae_anomaly.readings.clock_steps import ClockSteps, find_clock_steps
 from vae_anomaly.readings.columns import merge_columns
 from vae_anomaly.readings.contract import (
     check_settings,
@@ -42,7 +43,8 @@ from vae_anomaly.readings.quarantine import (
     quarantine_rows,
     quarantine_values,
 )
-from vae_anomaly.readings.rows import find_steps
+from vae_anomaly.readings.rows import find_steps, is_range
+from vae_anomaly.readings.series_quality import Ranges
 from vae_anomaly.readings.source import open_file
 from vae_anomaly.readings.tables import Lake
 
@@ -112,6 +114,7 @@ def ingest(
     lake: Lake,
     *,
     config: ReadingsConfig,
+    ranges: Ranges | None = None,
     on_file: Callable[[str, int, int], None] | None = None,
 ) -> IngestResult:
     """Take raw Parquet files into the lake, one after the other, sorted by name.
@@ -123,13 +126,14 @@ def ingest(
     order of arrival: see `merge_rows`. A file that cannot be read, or breaks the contract, goes
     to quarantine as a whole and is tried again at the next ingest.
 
-    Each file is one commit on `readings`, made after those on quarantine and superseded and
-    before that on the ledger. An ingest that was broken off is completed by the next one.
+    Each file is one commit on `readings`, made after those on quality, quarantine and superseded
+    and before that on the ledger. An ingest that was broken off is completed by the next one.
 
     Args:
         source: Parquet file, folder, glob or URI, or a list of those; never changed.
         lake: Where the tables lie.
         config: How to understand the files.
+        ranges: Values that are allowed, by name of sensor; others are kept, and counted.
         on_file: Told after each file: its name, how many are done, how many there are.
 
     Returns:
@@ -142,17 +146,16 @@ def ingest(
     """
     files = sorted(list_files(source), key=lambda file: (file.name, file.path))
     with hold_lock(lake.root, "ingest"):
-        return _ingest(files, lake, config=config, on_file=on_file)
+        return _ingest(files, _Intake(lake, config, ranges), lake, on_file=on_file)
 
 
 def _ingest(
     files: Sequence[RawFile],
+    intake: _Intake,
     lake: Lake,
     *,
-    config: ReadingsConfig,
     on_file: Callable[[str, int, int], None] | None,
 ) -> IngestResult:
-    intake = _Intake(lake, config)
     intake.find_contract(files)
     ordered = sorted(files, key=lambda file: not intake.ledger.is_known_source(file))
     results = []
@@ -184,9 +187,10 @@ def _ingest(
 class _Intake:
     """One ingest: the contract, the ledger, and the way of one file."""
 
-    def __init__(self, lake: Lake, config: ReadingsConfig) -> None:
+    def __init__(self, lake: Lake, config: ReadingsConfig, ranges: Ranges | None) -> None:
         self._lake = lake
         self._config = config
+        self._ranges = ranges
         lake.require_layout()
         self._contract = lake.read_contract()
         self.ledger = DeliveryBook(lake.read_ledger())
@@ -257,9 +261,16 @@ class _Intake:
     ) -> _FileResult:
         contract, notes = self._match(part)
         folder, columns = self._lake.readings_folder(), self._lake.reading_columns()
-        with Staging(folder, delivery, columns=columns) as staging:
+        with Staging(folder, delivery, columns=columns, ranges=self._ranges) as staging:
             notes += self._stage_rows(file, part, contract, staging)
             staging.settle(list_data_files(folder.uri, spans=staging.find_spans()))
+            quality = staging.list_quality()
+        self._lake.append_quality(
+            quality,
+            source=delivery.source,
+            batch=delivery.batch,
+            commit_id=f"quality:{delivery.batch}",
+        )
         return self._commit(
             file, part, delivery, staging, commit_id=commit_id, notes=tuple(dict.fromkeys(notes))
         )
@@ -270,10 +281,14 @@ class _Intake:
         """Stage the rows of a file, chunk by chunk; return what a person should know of them."""
         notes: tuple[str, ...] = ()
         empty = np.ones(len(contract.sensors), dtype=np.bool_)
+        clock = ClockSteps()
         for chunk in read_chunks(part, contract, sentinels=self._config.sentinels):
             readings = chunk.loaded.readings
             _check_asset_names(readings.asset_names, file)
             kept = staging.add(readings, start=chunk.start)
+            staging.count_cleaned(chunk.loaded)
+            as_they_came = kept if is_range(kept) else np.sort(kept)
+            clock = clock.join(find_clock_steps(readings, as_they_came, contract.period_s))
             for k in np.flatnonzero(empty):
                 empty[k] = np.isnan(readings.values[:, k]).all()
             notes += chunk.loaded.notes
@@ -285,7 +300,7 @@ class _Intake:
         if empty.any():
             names = np.array(contract.sensor_names, dtype=object)[empty].tolist()
             notes += (f"sensors without any value: {list_names(names)}",)
-        return (*write_notes([part]), *notes)
+        return (*write_notes([part]), *notes, *clock.write_notes())
 
     def _match(self, part: RawPart) -> tuple[Contract, tuple[str, ...]]:
         """Check the columns of a file against the contract of the lake."""

@@ -12,12 +12,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vae_anomaly.domain import MICROSECONDS_PER_DAY, BoolArray, IntArray, Problem, Readings
+from vae_anomaly.domain import (
+    MICROSECONDS_PER_DAY,
+    BoolArray,
+    IntArray,
+    Problem,
+    Readings,
+    SensorQuality,
+)
 from vae_anomaly.readings.data_files import DataFile, DataFolder
 from vae_anomaly.readings.layout import readings_schema, readings_to_table
+from vae_anomaly.readings.load import LoadedReadings
 from vae_anomaly.readings.merge import Merge, merge_rows
 from vae_anomaly.readings.problems import judge_each_row
 from vae_anomaly.readings.rows import equal_rows, problem_code, sort_rows, take_rows
+from vae_anomaly.readings.series_quality import (
+    Ranges,
+    SeriesQuality,
+    join_series,
+    measure_series,
+)
 
 ROW_PROBLEMS = (
     Problem.NO_TIMESTAMP,
@@ -87,10 +101,16 @@ class Staging:
         folder: Folder of `readings`.
         delivery: The delivery.
         columns: Column of each sensor.
+        ranges: Values that are allowed, by name of sensor.
     """
 
     def __init__(
-        self, folder: DataFolder, delivery: Delivery, *, columns: Mapping[str, str]
+        self,
+        folder: DataFolder,
+        delivery: Delivery,
+        *,
+        columns: Mapping[str, str],
+        ranges: Ranges | None = None,
     ) -> None:
         self.outcome = Outcome()
         self.added: list[DataFile] = []
@@ -98,6 +118,10 @@ class Staging:
         self._folder = folder
         self._delivery = delivery
         self._columns = columns
+        self._ranges = ranges
+        self._measuring: list[tuple[str, Future[SeriesQuality]]] = []
+        self._measured: dict[str, list[SeriesQuality]] = {}
+        self._cleaned: dict[str, IntArray] = {}
         self._num_files = 0
         self._pool = ThreadPoolExecutor(max_workers=NUM_WRITERS)
         self._writing: list[Future[DataFile]] = []
@@ -139,11 +163,30 @@ class Staging:
             batch=self._delivery.batch,
         )
         self.wait()
-        self._writing = [
-            self._start_writing(table.slice(first, end - first), "part")
-            for first, end in _find_runs(merged)
-        ]
+        for first, end in _find_runs(merged):
+            self._writing.append(self._start_writing(table.slice(first, end - first), "part"))
+            self._start_measuring(merged, first, end)
         return merge.kept
+
+    def count_cleaned(self, loaded: LoadedReadings) -> None:
+        """Count the infinities and sentinels of a chunk, which are missing in its rows."""
+        found = np.stack([loaded.num_infinite, loaded.num_sentinel])
+        if not found.any():
+            return
+        for k, asset in enumerate(loaded.readings.asset_names):
+            self._cleaned[asset] = self._cleaned.get(asset, 0) + found[:, k]
+
+    def list_quality(self) -> list[SensorQuality]:
+        """Return what the values of the rows that were staged are like."""
+        self.wait()
+        none = np.zeros((2, len(self._columns)), dtype=np.int64)
+        found: list[SensorQuality] = []
+        for asset, parts in sorted(self._measured.items()):
+            num_infinite, num_sentinel = self._cleaned.get(asset, none)
+            found += join_series(parts).list_sensors(
+                asset, tuple(self._columns), num_infinite=num_infinite, num_sentinel=num_sentinel
+            )
+        return found
 
     def find_spans(self) -> dict[str, tuple[int, int]]:
         """Return the first and last time of what was staged, per asset."""
@@ -339,10 +382,29 @@ class Staging:
         name = f"{kind}-{self._delivery.batch}-{self._num_files}"
         return self._pool.submit(self._folder.write, rows, name=name)
 
+    def _start_measuring(self, readings: Readings, first: int, end: int) -> None:
+        """Measure rows of one asset and day beside writing them."""
+        asset = readings.asset_names[readings.asset_codes[first]]
+        measured = self._pool.submit(
+            measure_series,
+            readings.timestamps[first:end],
+            readings.values[first:end],
+            readings.sensors,
+            ranges=self._ranges,
+        )
+        self._measuring.append((asset, measured))
+
     def wait(self) -> None:
         """Wait for what is being written, so that no more than two chunks are in memory."""
         self.added += [future.result() for future in self._writing]
         self._writing = []
+        for asset, future in self._measuring:
+            part, parts = future.result(), self._measured.setdefault(asset, [])
+            if parts and parts[-1].last_us < part.first_us:
+                parts[-1] = parts[-1].join(part)
+            else:
+                parts.append(part)
+        self._measuring = []
 
 
 def _find_runs(readings: Readings) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ from vae_anomaly.domain import (
     AlertEvent,
     IntArray,
     Readings,
+    SensorQuality,
 )
 from vae_anomaly.errors import TableError
 
@@ -51,6 +52,29 @@ LEDGER = pa.schema(
         ("delivery", pa.int64()),
     ]
 )
+QUALITY = pa.schema(
+    [
+        ("asset", pa.string()),
+        ("sensor", pa.string()),
+        ("source", pa.string()),
+        ("batch", pa.string()),
+        ("first", TIME),
+        ("last", TIME),
+        ("num_rows", pa.int64()),
+        ("num_missing", pa.int64()),
+        ("num_infinite", pa.int64()),
+        ("num_sentinel", pa.int64()),
+        ("num_out_of_range", pa.int64()),
+        ("num_spikes", pa.int64()),
+        ("longest_flat_steps", pa.int64()),
+        ("last_flat_steps", pa.int64()),
+        ("minimum", pa.float64()),
+        ("maximum", pa.float64()),
+        ("copy_of", pa.string()),
+    ]
+)
+"""What the values of a delivery are like, per asset and sensor; raw units."""
+
 SCORES = pa.schema(
     [
         ("asset", pa.string()),
@@ -159,6 +183,29 @@ def readings_to_table(
 def _repeat(text: str, num_rows: int) -> pa.DictionaryArray:
     """Return a column of one text, which takes no room."""
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(num_rows, dtype=np.int32)), [text])
+
+
+def quality_to_table(found: Sequence[SensorQuality], *, source: str, batch: str) -> pa.Table:
+    """Put what the values of a delivery are like into the columns of `QUALITY`.
+
+    Args:
+        found: An entry per asset and sensor.
+        source: Name of the file.
+        batch: Name of the delivery.
+
+    Returns:
+        The table, in the order given; numbers that there are none of are null.
+    """
+    times = {"first": "first_us", "last": "last_us"}
+    given = {"source": source, "batch": batch}
+    columns = {}
+    for field in QUALITY:
+        if field.name in given:
+            columns[field.name] = pa.repeat(given[field.name], len(found))
+            continue
+        values = [getattr(item, times.get(field.name, field.name)) for item in found]
+        columns[field.name] = pa.array(values, field.type, from_pandas=True)
+    return pa.table(columns, schema=QUALITY)
 
 
 def scores_to_table(

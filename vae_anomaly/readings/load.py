@@ -37,8 +37,9 @@ class LoadedReadings:
 
     Attributes:
         readings: The rows in the order they came.
-        num_infinite: Infinities per sensor. Shape `(sensors,)`.
-        num_sentinel: Sentinels per sensor. Shape `(sensors,)`.
+        num_infinite: Infinities per asset and sensor; the last row is that of rows without an
+            asset. Shape `(assets + 1, sensors)`.
+        num_sentinel: Sentinels, likewise.
         notes: What a person should know about the times.
     """
 
@@ -91,8 +92,8 @@ class _Loader:
         self._zones: set[Zone] = set()
         self._is_cut = False
         self._inexact: set[str] = set()
-        self._num_infinite = np.zeros(len(names), dtype=np.int64)
-        self._num_sentinel = np.zeros(len(names), dtype=np.int64)
+        self._num_infinite = _CellCounts(len(names))
+        self._num_sentinel = _CellCounts(len(names))
 
     def add_part(self, part: RawPart) -> None:
         contract = self._contract
@@ -123,17 +124,18 @@ class _Loader:
         if self._filled < self._timestamps.size:
             self._resize(self._filled)
         assets = tuple(sorted(self._code_of)) if self._contract.asset else (DEFAULT_ASSET,)
+        places = self._sort_codes(assets)
         return LoadedReadings(
             readings=Readings(
                 timestamps=self._timestamps,
-                asset_codes=self._sorted_codes(assets),
+                asset_codes=places[self._codes] if self._code_of else self._codes,
                 asset_names=assets,
                 values=self._values,
                 sensors=self._contract.sensor_names,
                 problems=self._problems,
             ),
-            num_infinite=self._num_infinite,
-            num_sentinel=self._num_sentinel,
+            num_infinite=self._num_infinite.sort(places),
+            num_sentinel=self._num_sentinel.sort(places),
             notes=tuple(dict.fromkeys(notes)),
         )
 
@@ -170,7 +172,7 @@ class _Loader:
             mine = self._values[rows, k]
             if sensor in names:
                 # minus zero becomes zero: equal values are equal bit by bit
-                np.add(self._clean(batch.column(sensor), k), 0.0, out=mine)
+                np.add(self._clean(batch.column(sensor), k, self._codes[rows]), 0.0, out=mine)
             else:
                 mine[:] = np.nan
 
@@ -184,7 +186,7 @@ class _Loader:
             self._problems = np.zeros(self._timestamps.size, dtype=np.int8)
         self._problems[rows] = codes[text.indices.fill_null(len(found)).to_numpy()]
 
-    def _clean(self, column: pa.Array, k: int) -> FloatArray:
+    def _clean(self, column: pa.Array, k: int, codes: IntArray) -> FloatArray:
         values = read_numbers(column)
         if _is_long_integer(column.type) and np.any(np.abs(values) >= TOO_LONG):
             self._inexact.add(self._contract.sensor_names[k])
@@ -194,11 +196,10 @@ class _Loader:
             is_bad = is_bad | (values == sentinel)
             if pa.types.is_float32(column.type):
                 is_bad |= values == np.float32(sentinel)
-        num_bad = int(np.count_nonzero(is_bad))
-        if num_bad:
-            num_infinite = int(np.count_nonzero(np.isinf(values)))
-            self._num_infinite[k] += num_infinite
-            self._num_sentinel[k] += num_bad - num_infinite
+        if is_bad.any():
+            is_infinite = np.isinf(values)
+            self._num_infinite.add(k, codes[is_infinite])
+            self._num_sentinel.add(k, codes[is_bad & ~is_infinite])
             values = np.where(is_bad, np.nan, values)
         return values
 
@@ -212,13 +213,33 @@ class _Loader:
         found: IntArray = np.array([*codes, -1], dtype=np.int64)[indices]
         return found
 
-    def _sorted_codes(self, names: tuple[str, ...]) -> IntArray:
-        if not self._code_of:
-            return self._codes
+    def _sort_codes(self, names: tuple[str, ...]) -> IntArray:
+        """Return the place in `names` of each code; -1, that of no asset, comes last."""
         rank = {name: i for i, name in enumerate(names)}
-        table = np.array([*(rank[name] for name in self._code_of), -1], dtype=np.int64)
-        codes: IntArray = table[self._codes]
-        return codes
+        codes = self._code_of or dict.fromkeys(names, 0)
+        return np.array([*(rank[name] for name in codes), -1], dtype=np.int64)
+
+
+class _CellCounts:
+    """Counts of cells per asset and sensor, while assets come up."""
+
+    def __init__(self, num_sensors: int) -> None:
+        self._counts = np.zeros((1, num_sensors), dtype=np.int64)
+
+    def add(self, k: int, codes: IntArray) -> None:
+        """Count cells of one sensor, of which the asset of each is given, -1 where none."""
+        found = np.bincount(codes + 1)
+        missing = max(found.size - len(self._counts), 0)
+        self._counts = np.pad(self._counts, ((0, missing), (0, 0)))
+        self._counts[: found.size, k] += found
+
+    def sort(self, places: IntArray) -> IntArray:
+        """Return the counts in another order of the assets, those without an asset last."""
+        counts = np.zeros((places.size, self._counts.shape[1]), dtype=np.int64)
+        found = np.roll(self._counts, -1, axis=0)
+        counts[places[: len(found) - 1]] = found[:-1]
+        counts[-1] = found[-1]
+        return counts
 
 
 def _is_long_integer(type_: pa.DataType) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, final
 import pyarrow as pa
 import pyarrow.fs as pa_fs
 
-from vae_anomaly.domain import AlertEvent, Contract
+from vae_anomaly.domain import AlertEvent, Contract, SensorQuality
 from vae_anomaly.errors import TableError
 from vae_anomaly.readings import delta
 from vae_anomaly.readings.contract import contract_from_dict, contract_to_dict
@@ -21,10 +21,12 @@ from vae_anomaly.readings.data_files import DataFolder
 from vae_anomaly.readings.layout import (
     ALERTS,
     LEDGER,
+    QUALITY,
     QUARANTINE,
     SCORES,
     alerts_to_table,
     name_columns,
+    quality_to_table,
     rename_fields,
     scores_to_table,
 )
@@ -131,6 +133,13 @@ class Lake:
         table = rows.append_column("_superseded_by", pa.repeat(batch, rows.num_rows))
         return delta.append_once(self.uri("superseded"), table, commit_id=commit_id)
 
+    def append_quality(
+        self, found: Sequence[SensorQuality], *, source: str, batch: str, commit_id: str
+    ) -> bool:
+        """Append what the values of a delivery are like; return whether anything was written."""
+        table = quality_to_table(found, source=source, batch=batch)
+        return bool(found) and delta.append_once(self.uri("quality"), table, commit_id=commit_id)
+
     def append_quarantine(self, rows: Iterable[Mapping[str, Any]], *, commit_id: str) -> int:
         """Append rows of the schema `layout.QUARANTINE`, in one commit, as they are given.
 
@@ -202,6 +211,12 @@ class Lake:
     def read_quarantine(self) -> pa.Table:
         """Return the quarantined rows, sorted by source and row."""
         return self._read("quarantine", QUARANTINE, sort_by=("source", "row", "reason"))
+
+    def read_quality(self) -> pa.Table:
+        """Return what the values of each delivery are like, sorted by asset, sensor and time."""
+        return self._read(
+            "quality", QUALITY, sort_by=("asset", "sensor", "first", "source", "batch")
+        )
 
     def read_ledger(self) -> pa.Table:
         """Return the ledger, sorted by source."""

@@ -11,6 +11,7 @@ from vae_anomaly.domain import (
     Quality,
     SensorKind,
     SensorProfile,
+    SensorQuality,
 )
 from vae_anomaly.evaluation.evaluate import Evaluation
 from vae_anomaly.operations.registry import DECISION_TAG, ModelVersion
@@ -254,6 +255,54 @@ def test_sensors_show_what_is_remarkable(printed):
     out = " ".join(printed().split())
     for words in ("in Pa", "2", "infinite", "3", "sentinels", "sentinel?", "-9,999", "0.5"):
         assert words in out
+
+
+def make_found(asset: str, sensor: str, **found: object) -> SensorQuality:
+    usual = {
+        "first_us": 0, "last_us": 9, "num_rows": 1_000, "num_missing": 0, "num_infinite": 0,
+        "num_sentinel": 0, "num_out_of_range": 0, "num_spikes": 0, "longest_flat_steps": 1,
+        "last_flat_steps": 1, "minimum": 0.0, "maximum": 1.0, "copy_of": "",
+    }  # fmt: skip
+    return SensorQuality(asset=asset, sensor=sensor, **{**usual, **found})
+
+
+def test_faults_of_a_sensor_stand_in_its_remarks(printed):
+    sensors = (make_profile("flow"), make_profile("level"), make_profile("slow", period_s=300.0))
+    by_asset = (
+        make_found("p", "flow", num_spikes=1, num_out_of_range=2_000),
+        make_found("p", "level", copy_of="flow", last_flat_steps=90, longest_flat_steps=90),
+        make_found("p", "slow", last_flat_steps=90, longest_flat_steps=900),
+    )
+    sensor_tables.print_quality(make_quality(sensors=sensors, by_asset=by_asset, period_s=60.0))
+    out = printed()
+    remarks = " ".join(" ".join(line[60:] for line in out.splitlines()).split())
+    for words in ("2,000 out", "of range;", "1 spike", "same values as", "a value every 300 s"):
+        assert all(word in out for word in words.split())
+    assert remarks.count("dead?") == 1
+
+
+def test_of_several_assets_those_with_faults_come_first(printed):
+    names = [f"pump-{k:02d}" for k in range(40)]
+    by_asset = [make_found(name, "flow") for name in names]
+    by_asset[7] = make_found("pump-07", "flow", num_missing=1_000)
+    by_asset[9] = make_found("pump-09", "flow", num_missing=500, num_spikes=3)
+    quality = make_quality(sensors=(make_profile("flow"),), by_asset=tuple(by_asset))
+    sensor_tables.print_assets(quality)
+    out = printed()
+    assert "Assets, 30 of 40" in out
+    lines = [line for line in out.splitlines() if "pump-" in line]
+    assert len(lines) == 30
+    assert "pump-07" in lines[0]
+    assert "100 %" in lines[0]
+    assert "flow: no value" in lines[0]
+    assert "50 %" in lines[1]
+    assert "flow: 3 spikes" in lines[1]
+
+
+def test_one_asset_has_no_table_of_assets(printed):
+    quality = make_quality(sensors=(make_profile("flow"),), by_asset=(make_found("p", "flow"),))
+    sensor_tables.print_assets(quality)
+    assert printed() == ""
 
 
 def test_columns_left_out_are_listed_only_where_there_are_any(printed):

@@ -264,7 +264,8 @@ def test_a_file_touched_but_not_changed_is_no_delivery(raw: Path, lake: Lake) ->
 
 
 @pytest.mark.parametrize(
-    "broken", ["append_quarantine", "append_superseded", "commit_files", "append_ledger"]
+    "broken",
+    ["append_quality", "append_quarantine", "append_superseded", "commit_files", "append_ledger"],
 )
 def test_a_correction_that_was_broken_off_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
@@ -294,3 +295,4 @@ def test_a_correction_that_was_broken_off_is_completed(
     assert disturbed.read_readings(columns=columns).equals(whole.read_readings(columns=columns))
     drop = ["modified"]
     assert disturbed.read_ledger().drop(drop).equals(whole.read_ledger().drop(drop))
+    assert disturbed.read_quality().equals(whole.read_quality())
