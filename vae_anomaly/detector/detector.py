@@ -320,7 +320,13 @@ class Detector:
     def _score(
         self, readings: RawSource, *, with_expected: bool = False
     ) -> tuple[CheckedReadings, RowScores]:
-        config = self._record.config.readings
-        checked = check_readings(readings, config=config, contract=self.contract, purpose="score")
+        config = self._record.config
+        checked = check_readings(
+            readings,
+            config=config.readings,
+            contract=self.contract,
+            purpose="score",
+            ranges=config.rules.ranges,
+        )
         rows = score_rows(checked, self._density, self._record, with_expected=with_expected)
         return checked, rows

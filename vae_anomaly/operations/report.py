@@ -19,6 +19,7 @@ from vae_anomaly.operations import report_text as text
 from vae_anomaly.operations.report_data import split_assets
 from vae_anomaly.operations.report_input import ReportInput
 from vae_anomaly.operations.report_summary import (
+    count_faults,
     count_reasons,
     describe_rate,
     describe_request,
@@ -72,6 +73,7 @@ def make_report(report: ReportInput) -> str:
         names_reasons=any(event.reasons for event in report.events),
         max_detailed=report_events.MAX_DETAILED_EVENTS,
         curves=report_page.make_curve_charts(report.curves),
+        faults=count_faults(report.quality),
         reasons=count_reasons(report.scores),
         calibrations=sorted(report.calibrations.items())[:_MAX_CALIBRATIONS],
         is_provisional=any(item.provisional for item in report.calibrations.values()),

@@ -18,7 +18,6 @@ BAND_SIGMAS = 2.0
 """Half-width of the band; about 95 % of a Gaussian lies within two sigmas."""
 
 _MAX_BARS = 12
-_LONGEST_LABEL = 28
 
 
 def make_contribution_figure(
@@ -49,7 +48,7 @@ def make_contribution_figure(
         "xaxis": plot.make_value_axis(),
         "yaxis": {
             "tickvals": list(range(order.shape[0])),
-            "ticktext": [plot.escape(_shorten(names[place])) for place in order],
+            "ticktext": [plot.escape(plot.shorten(names[place])) for place in order],
             "automargin": True,
             "fixedrange": True,
             "tickfont": {"color": "@ink"},
@@ -192,7 +191,3 @@ def _panel_titles(names: tuple[str, ...]) -> list[Figure]:
         }
         for panel, name in enumerate(names)
     ]
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= _LONGEST_LABEL else name[: _LONGEST_LABEL - 1] + "…"

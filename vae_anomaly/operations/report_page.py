@@ -12,6 +12,7 @@ from vae_anomaly.operations import report_figures as figures
 from vae_anomaly.operations.report_data import AssetRows
 from vae_anomaly.operations.report_input import ReportInput, find_unit
 from vae_anomaly.operations.report_plotly import Chart
+from vae_anomaly.operations.report_quality import make_quality_chart
 from vae_anomaly.operations.report_score_figure import make_score_figure
 from vae_anomaly.operations.report_summary import find_share_outside
 
@@ -50,6 +51,7 @@ class AssetBlock:
 
     name: str
     score: Chart
+    quality: Chart
     sensors: tuple[SensorBlock, ...]
 
 
@@ -85,7 +87,8 @@ def make_asset_blocks(
             _draw_sensor(report, asset, place, key=f"sensor-{number}-{place + 1}", points=points)
             for place in range(min(MAX_SENSORS, len(report.readings.sensors)))
         )
-        blocks.append(AssetBlock(asset.name, score, sensors))
+        quality = make_quality_chart(report, asset, key=f"quality-{number}")
+        blocks.append(AssetBlock(asset.name, score, quality, sensors))
     return tuple(blocks)
 
 

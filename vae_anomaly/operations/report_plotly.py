@@ -25,6 +25,7 @@ _FLOAT32_DIGITS = 1e-7
 _FLOAT32_RANGE = (1e-30, 1e30)
 _DOT_SIZE = 4.0
 _PAD = 0.06
+_LONGEST_LABEL = 28
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ def escape(name: str) -> str:
         '&lt;b&gt;flow&lt;/b&gt;'
     """
     return html.escape(name, quote=False).replace("$", "&#36;")  # else taken for TeX
+
+
+def shorten(name: str) -> str:
+    """Cut a name that is too long beside a chart."""
+    return name if len(name) <= _LONGEST_LABEL else name[: _LONGEST_LABEL - 1] + "…"
 
 
 def encode(values: FloatArray) -> Figure:

@@ -15,6 +15,8 @@ from vae_anomaly.domain import (
     AlertEvent,
     Calibration,
     FloatArray,
+    Quality,
+    SensorQuality,
     State,
 )
 from vae_anomaly.operations.report_data import AssetRows, find_timed
@@ -29,6 +31,21 @@ from vae_anomaly.operations.report_text import (
     format_time,
 )
 from vae_anomaly.wording import format_plural
+
+
+@dataclass(frozen=True)
+class SensorFaults:
+    """What was found in the values of one sensor, of all assets.
+
+    Attributes:
+        num_spikes: Spikes.
+        num_out_of_range: Values outside the range that the rules allow.
+        copies: Sensors with the same values, of one asset at least.
+    """
+
+    num_spikes: int
+    num_out_of_range: int
+    copies: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -154,6 +171,21 @@ def count_reasons(scores: pa.Table) -> tuple[tuple[str, int], ...]:
     counts = pc.value_counts(unscorable["reason"].cast(pa.string())).to_pylist()
     named = [(item["values"] or "", int(item["counts"])) for item in counts]
     return tuple(sorted((pair for pair in named if pair[0]), key=lambda pair: (-pair[1], pair[0])))
+
+
+def count_faults(quality: Quality) -> dict[str, SensorFaults]:
+    """Add up over assets what was found in the values of each sensor."""
+    found: dict[str, list[SensorQuality]] = {sensor.name: [] for sensor in quality.sensors}
+    for item in quality.by_asset:
+        found[item.sensor].append(item)
+    return {
+        name: SensorFaults(
+            num_spikes=sum(item.num_spikes for item in items),
+            num_out_of_range=sum(item.num_out_of_range for item in items),
+            copies=tuple(sorted({item.copy_of for item in items if item.copy_of})),
+        )
+        for name, items in found.items()
+    }
 
 
 def find_share_outside(readings: FloatArray, mean: FloatArray, sigma: FloatArray) -> float:

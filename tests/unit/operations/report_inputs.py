@@ -18,9 +18,11 @@ from vae_anomaly.domain import (
     Sensor,
     SensorKind,
     SensorProfile,
+    SensorQuality,
     TrainingCurves,
 )
 from vae_anomaly.operations.report import ReportInput
+from vae_anomaly.readings.series_quality import measure_series
 
 PERIOD_S = 60.0
 START_US = 1_709_251_200_000_000  # 2024-03-01 00:00 UTC
@@ -208,8 +210,21 @@ def make_quality(readings: Readings) -> Quality:
         last_us=int(readings.timestamps.max()) if readings.num_rows else 0,
         num_assets=len(readings.asset_names),
         sensors=tuple(profiles),
+        by_asset=measure_assets(readings),
         notes=("Times without a zone were taken as UTC.",),
     )
+
+
+def measure_assets(readings: Readings) -> tuple[SensorQuality, ...]:
+    """Measure the values of each asset."""
+    found: list[SensorQuality] = []
+    for code, asset in enumerate(readings.asset_names):
+        rows = np.flatnonzero(readings.asset_codes == code)
+        if rows.size:
+            times, values = readings.timestamps[rows], readings.values[rows]
+            measured = measure_series(times, values, readings.sensors)
+            found += measured.list_sensors(asset, readings.sensors)
+    return tuple(found)
 
 
 def rename_sensors(report: ReportInput, names: tuple[str, ...]) -> ReportInput:
@@ -233,7 +248,15 @@ def rename_sensors(report: ReportInput, names: tuple[str, ...]) -> ReportInput:
         contract=replace(report.contract, sensors=sensors, ignored={names[1]: names[2]}),
         readings=replace(report.readings, sensors=names),
         scores=report.scores.set_column(place, "contribution", structs),
-        quality=replace(report.quality, sensors=profiles, notes=(names[0],)),
+        quality=replace(
+            report.quality,
+            sensors=profiles,
+            by_asset=tuple(
+                replace(item, sensor=names[old.index(item.sensor)], copy_of=names[0])
+                for item in report.quality.by_asset
+            ),
+            notes=(names[0],),
+        ),
         events=tuple(
             replace(event, top_sensors=tuple(names[old.index(name)] for name in event.top_sensors))
             for event in report.events
