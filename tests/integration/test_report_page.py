@@ -129,7 +129,7 @@ def read_stroke(page):
 def test_every_chart_has_content_and_fits_the_screen(browser, file, screen):
     with opened(browser, file, screen) as (page, seen):
         charts = draw_all(page)
-        assert len(charts) == 16
+        assert len(charts) == 17
         for chart in charts:
             key = chart.get_attribute("id")
             drawn = chart.locator(PIECES).evaluate_all(

@@ -20,6 +20,9 @@ CELLS_PER_ROW = 8
 
 MIN_CHUNK_ROWS = 4_096
 
+HEAD_ROWS = 131_072
+"""Rows that tell the columns and the period; all of a chunk would cost as much again to read."""
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -61,11 +64,11 @@ def read_chunks(
 
 
 def read_head(part: RawPart) -> RawPart:
-    """Return the first chunk of a part as a part: what a contract is inferred from.
+    """Return the first rows of a part as a part: what a contract is inferred from.
 
     Columns are read where they are asked for.
     """
-    num_rows = min(part.num_rows, _find_limit(len(part.schema.names)))
+    num_rows = min(part.num_rows, _find_limit(len(part.schema.names)), HEAD_ROWS)
 
     def read(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         left = num_rows

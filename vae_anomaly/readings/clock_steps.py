@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vae_anomaly.domain import MICROSECONDS_PER_S, BoolArray, IntArray, Readings
+from vae_anomaly.readings.rows import take_rows
 from vae_anomaly.wording import format_plural
 
 HOUR_US = 3_600 * MICROSECONDS_PER_S
@@ -91,22 +92,26 @@ def find_clock_steps(readings: Readings, rows: IntArray, period_s: float) -> Clo
         rows: Those of them that have a time and an asset, ascending.
         period_s: Seconds between ticks.
     """
-    codes = readings.asset_codes[rows]
-    if codes.size and np.any(np.diff(codes)):
-        rows = rows[np.argsort(codes, kind="stable")]
-    times, codes = readings.timestamps[rows], readings.asset_codes[rows]
-    steps = np.diff(times)
-    is_inside = np.diff(codes) == 0
     period_us = period_s * MICROSECONDS_PER_S
-    is_usual = (steps == round(period_us)) & is_inside
-    odd = np.flatnonzero(~is_usual & is_inside)
+    times, is_other = take_rows(readings.timestamps, rows), None
+    if len(readings.asset_names) > 1:
+        codes = take_rows(readings.asset_codes, rows)
+        order = np.argsort(codes, kind="stable")
+        times, is_other = times[order], np.diff(codes[order]) != 0
+    steps = np.diff(times)
+    is_odd = steps != round(period_us)
+    num_steps = steps.size
+    if is_other is not None:
+        is_odd &= ~is_other
+        num_steps -= int(np.count_nonzero(is_other))
+    odd = np.flatnonzero(is_odd)
     before, steps = times[odd], steps[odd]
     is_back = steps < 0
     periods = steps / period_us
     is_off_grid = ~is_back & (np.abs(periods - np.round(periods)) > OFF_GRID)
     is_hour = _are_hours(before, steps, period_us)
     return ClockSteps(
-        num_steps=int(np.count_nonzero(is_inside)),
+        num_steps=num_steps,
         **_count("back", before, is_back & ~is_hour),
         **_count("off_grid", before, is_off_grid & ~is_hour),
         **_count("hours", before, is_hour),
