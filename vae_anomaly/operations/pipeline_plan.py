@@ -62,8 +62,8 @@ def plan_stretches(
         asset: Name of the asset.
         times: Its steps, ascending, with those around `between` that scores there depend on: as
             many as `reach` says before, as many after, or all there are. Shape `(steps,)`.
-        touched: Times of steps that are new, changed or no more, ascending; those that scores in
-            `between` depend on.
+        touched: Times of steps that are new, changed or no more, ascending, each once; those
+            that scores in `between` depend on.
         reach: Steps around a step that its score depends on.
         between: Span to plan for, half-open; None for all of time.
         max_steps: Longer stretches are cut.
@@ -81,7 +81,7 @@ def plan_stretches(
     # where fewer steps are before one than its score reaches back, there may have been more
     since = np.where(np.arange(times.size) < reach.window_steps, NEVER, earliest)
     seen = np.searchsorted(touched, since) < np.searchsorted(touched, latest, side="right")
-    gone = np.setdiff1d(touched, times)
+    gone = touched[~_are_steps(touched, np.searchsorted(times, touched), times)]
     label = np.concatenate(
         [np.where(seen, np.where(is_waiting, CLEAR, SCORE), 0), np.full(gone.size, SCORE)]
     )
