@@ -164,7 +164,9 @@ def _fit(
     progress: Callable[[int, int], None] | None,
 ) -> Detector:
     from vae_anomaly.detector.detector import Detector
+    from vae_anomaly.model.session import release_networks
 
+    release_networks()
     readings = config.detector.readings
     asset = contract.asset or readings.asset
     raw = name_as_raw(table, contract, asset=asset)
