@@ -1,0 +1,49 @@
+"""All settings, as frozen models that reject unknown keys; read from one TOML file."""
+
+from __future__ import annotations
+
+from vae_anomaly.config.detector import (
+    AlertConfig,
+    DetectorConfig,
+    LikelihoodName,
+    ModelConfig,
+    RulesConfig,
+    ThresholdConfig,
+)
+from vae_anomaly.config.pipeline import (
+    LakeConfig,
+    PipelineConfig,
+    RegistryConfig,
+    ScheduleConfig,
+    TrainingPeriod,
+    read_pipeline_config,
+)
+from vae_anomaly.config.readings import (
+    AlignmentRule,
+    LongConfig,
+    ReadingsConfig,
+)
+from vae_anomaly.config.validation import (
+    make_config,
+    parse_record,
+)
+
+__all__ = [
+    "AlertConfig",
+    "AlignmentRule",
+    "DetectorConfig",
+    "LakeConfig",
+    "LikelihoodName",
+    "LongConfig",
+    "ModelConfig",
+    "PipelineConfig",
+    "ReadingsConfig",
+    "RegistryConfig",
+    "RulesConfig",
+    "ScheduleConfig",
+    "ThresholdConfig",
+    "TrainingPeriod",
+    "make_config",
+    "parse_record",
+    "read_pipeline_config",
+]
