@@ -74,7 +74,7 @@ def make_stages(folder: Path) -> list[Stage]:
     stages = []
     for name, prepare in (
         ("ingest", lambda: _make_dirty(sorted(raw.iterdir())[0])),
-        ("ingest", lambda: later[1].rename(raw / later[1].name)),
+        ("ingest", lambda: _overlap(later[1].rename(raw / later[1].name))),
         ("score", lambda: None),
         ("ingest", lambda: (later[0].rename(raw / later[0].name), _correct(raw / later[1].name))),
         ("score", lambda: None),
@@ -254,6 +254,11 @@ def _make_dirty(file: Path) -> None:
     wrong = table.slice(20, 5)
     wrong = wrong.set_column(j, "flow", pc.add(wrong["flow"], 1.0))
     pq.write_table(pa.concat_tables([table, lost, wrong, table.slice(30, 5)]), file)
+
+
+def _overlap(file: Path) -> None:
+    """Write some rows of a file into another one, too, of which a correction changes some."""
+    pq.write_table(pq.read_table(file).slice(150, 100), file.with_name("overlap.parquet"))
 
 
 def _correct(file: Path) -> None:

@@ -29,6 +29,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from vae_anomaly.domain import MICROSECONDS_PER_DAY
 from vae_anomaly.readings.delta import TRANSACTION_VERSION, explain_table_errors
 from vae_anomaly.readings.layout import PARTITIONS, TIME
+from vae_anomaly.readings.shared_rows import DELIVERIES, DELIVERIES_TYPE
 
 ROW_GROUP_ROWS = 131_072
 """Rows per row group: small enough that a reader of a few minutes leaves the others out."""
@@ -44,12 +45,6 @@ SAMPLE_VALUES = 2_048
 MAX_DISTINCT_SHARE = 0.4
 """A column with a smaller share of distinct values in the sample is written with a dictionary."""
 
-MAX_STAT = 32
-"""Texts this long may be cut in statistics."""
-
-LAST_TEXT = chr(0x10FFFF)
-"""No text sorts behind it."""
-
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 ACTION_COLUMNS = frozenset(
@@ -59,7 +54,8 @@ ACTION_COLUMNS = frozenset(
         "num_records",
         "partition.asset",
         "partition.date",
-        *(f"{side}.{name}" for side in ("min", "max") for name in ("timestamp", "_source")),
+        "min.timestamp",
+        "max.timestamp",
     }
 )
 """What is read of what the log says of a file."""
@@ -76,7 +72,6 @@ class DataFile:
         num_rows: Number of rows.
         first_us: Earliest time, microseconds since 1970.
         last_us: Latest time.
-        sources: Smallest and largest name of a source of its rows.
         size: Bytes.
     """
 
@@ -86,16 +81,11 @@ class DataFile:
     num_rows: int
     first_us: int
     last_us: int
-    sources: tuple[str, str]
     size: int
 
     def touches(self, first_us: int, last_us: int) -> bool:
         """Whether its times and those of `[first_us, last_us]` overlap."""
         return self.first_us <= last_us and first_us <= self.last_us
-
-    def may_hold(self, source: str) -> bool:
-        """Whether a row may come from this source."""
-        return self.sources[0] <= source <= self.sources[1]
 
 
 class DataFolder:
@@ -129,6 +119,8 @@ class DataFolder:
         folder = f"asset={_name_folder(asset)}/date={day}"
         path = f"{folder}/{name}.parquet"
         columns = rows.drop_columns(list(PARTITIONS))
+        if DELIVERIES in columns.column_names and _is_empty(columns[DELIVERIES]):
+            columns = columns.drop_columns([DELIVERIES])  # no such column is as good, and faster
         with explain_table_errors("write", self.uri):
             if folder not in self._made and isinstance(self._filesystem, pa_fs.LocalFileSystem):
                 self._filesystem.create_dir(f"{self._root}/{folder}", recursive=True)
@@ -145,7 +137,6 @@ class DataFolder:
                 )
                 size = stream.tell()
         times = columns["timestamp"].cast(pa.int64())
-        sources = pc.min_max(pc.unique(columns["_source"]).cast(pa.string())).as_py()
         return DataFile(
             path=path,
             asset=asset,
@@ -153,7 +144,6 @@ class DataFolder:
             num_rows=rows.num_rows,
             first_us=times[0].as_py(),
             last_us=times[-1].as_py(),
-            sources=(sources["min"], sources["max"]),
             size=size,
         )
 
@@ -168,7 +158,11 @@ class DataFolder:
             table = dataset.to_table(filter=wanted)
         day = pa.scalar(date.fromisoformat(file.date), pa.date32())
         table = table.add_column(0, "asset", pa.repeat(file.asset, table.num_rows))
-        return table.add_column(2, "date", pa.repeat(day, table.num_rows))
+        table = table.add_column(2, "date", pa.repeat(day, table.num_rows))
+        if DELIVERIES not in table.column_names:
+            return table.append_column(DELIVERIES, pa.nulls(table.num_rows, DELIVERIES_TYPE))
+        place = table.column_names.index(DELIVERIES)
+        return table.set_column(place, DELIVERIES, table[DELIVERIES].cast(DELIVERIES_TYPE))
 
     def read_times(self, files: Sequence[DataFile]) -> pa.ChunkedArray:
         """Read the times of the rows of files, and nothing else of them."""
@@ -331,8 +325,13 @@ def _find_repetitive(table: pa.Table) -> list[str]:
         name
         for name in table.column_names
         if name not in ASCENDING
+        and name != DELIVERIES
         and len(pc.unique(sample[name])) <= MAX_DISTINCT_SHARE * sample.num_rows + 1
     ]
+
+
+def _is_empty(column: pa.ChunkedArray) -> bool:
+    return bool(column.null_count == len(column))
 
 
 def _name_folder(asset: str) -> str:
@@ -345,9 +344,9 @@ def _name_folder(asset: str) -> str:
 def _make_add(file: DataFile, now_ms: int) -> AddAction:
     stats = {
         "numRecords": file.num_rows,
-        "minValues": {"timestamp": _write_time(file.first_us), "_source": file.sources[0]},
-        "maxValues": {"timestamp": _write_time(file.last_us), "_source": file.sources[1]},
-        "nullCount": {"timestamp": 0, "_source": 0},
+        "minValues": {"timestamp": _write_time(file.first_us)},
+        "maxValues": {"timestamp": _write_time(file.last_us)},
+        "nullCount": {"timestamp": 0},
     }
     return AddAction(
         path=file.path,
@@ -381,7 +380,6 @@ def _as_data_file(row: Mapping[str, Any]) -> DataFile:
     milliseconds; so the latest time is taken for the end of its millisecond.
     """
     first, last = row.get("min.timestamp"), row.get("max.timestamp")
-    low, high = row.get("min._source"), row.get("max._source")
     day = row["partition.date"].isoformat()
     first_us = to_microseconds(first or datetime.fromisoformat(day).replace(tzinfo=UTC))
     day_end_us = first_us - first_us % MICROSECONDS_PER_DAY + MICROSECONDS_PER_DAY - 1
@@ -393,7 +391,6 @@ def _as_data_file(row: Mapping[str, Any]) -> DataFile:
         num_rows=row["num_records"],
         first_us=first_us,
         last_us=last_us if last_us % 1000 else last_us + 999,
-        sources=(low or "", high if high is not None and len(high) < MAX_STAT else LAST_TEXT),
         size=row["size_bytes"],
     )
 

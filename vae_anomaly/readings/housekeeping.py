@@ -109,8 +109,10 @@ def verify_ledger(lake: Lake) -> tuple[Balance, ...]:
             found=sum(total(done, part) for part in parts),
         ),
         Balance(
-            "kept - withdrawn = rows of readings",
-            by_ledger=total(done, "num_kept") - total(done, "num_withdrawn"),
+            "kept - withdrawn + restored = rows of readings",
+            by_ledger=total(done, "num_kept")
+            - total(done, "num_withdrawn")
+            + total(done, "num_restored"),
             found=counts.readings,
         ),
         Balance(

@@ -105,6 +105,7 @@ class _FileResult:
     num_duplicates: int = 0
     num_entries: int = 0
     num_withdrawn: int = 0
+    num_restored: int = 0
     notes: tuple[str, ...] = ()
     failure: str = ""
 
@@ -341,6 +342,7 @@ class _Intake:
             num_duplicates=outcome.num_rows - outcome.num_kept - outcome.num_quarantined,
             num_entries=num_entries,
             num_withdrawn=withdrawn.num_rows if withdrawn is not None else 0,
+            num_restored=outcome.num_restored,
             notes=notes,
         )
         if staging.added or staging.removed:
@@ -432,7 +434,8 @@ def _describe_quarantined(
 def _count(result: _FileResult) -> dict[str, Any]:
     """Return what the ledger says of a result."""
     names = ("num_rows", "num_kept", "num_quarantined", "num_duplicates", "num_entries")
-    counts = {name: getattr(result, name) for name in (*names, "num_withdrawn")}
+    more = ("num_withdrawn", "num_restored")
+    counts = {name: getattr(result, name) for name in (*names, *more)}
     return {**counts, "reason": result.failure}
 
 

@@ -32,6 +32,14 @@ from vae_anomaly.readings.series_quality import (
     join_series,
     measure_series,
 )
+from vae_anomaly.readings.shared_rows import (
+    Shares,
+    as_rows,
+    equal_tables,
+    fold_shares,
+    read_shares,
+    read_values,
+)
 
 ROW_PROBLEMS = (
     Problem.NO_TIMESTAMP,
@@ -44,7 +52,7 @@ ROW_PROBLEMS = (
 NUM_WRITERS = 2
 """Files written at once, while the next rows are read: Arrow holds no lock meanwhile."""
 
-MERGE_ROWS = 2_000_000
+MERGE_ROWS = 1_000_000
 """Rows that are merged at once; more of one asset and day are merged span by span."""
 
 
@@ -73,7 +81,8 @@ class Outcome:
         quarantined: Rows of the file that go to quarantine as they came, by `Problem`.
         kept_losers: Rows that are kept, but of which a value went to quarantine.
         lost: Rows of `readings` of which a value had to give way, with these values alone.
-        withdrawn: Rows of `readings` that a correction removes.
+        withdrawn: What a correction removes from rows of `readings`, as rows.
+        num_restored: Rows of `readings` that stay all the same, since others gave them, too.
     """
 
     num_rows: int = 0
@@ -82,6 +91,7 @@ class Outcome:
     kept_losers: list[IntArray] = field(default_factory=list)
     lost: list[pa.Table] = field(default_factory=list)
     withdrawn: list[pa.Table] = field(default_factory=list)
+    num_restored: int = 0
 
     @property
     def num_quarantined(self) -> int:
@@ -221,28 +231,24 @@ class Staging:
     def _find_groups(
         self, files: Sequence[tuple[DataFile, bool]], spans: Mapping[str, tuple[int, int]]
     ) -> Iterator[list[tuple[DataFile, bool]]]:
-        """Group files whose times overlap; those a correction may touch are one group."""
+        """Group files whose times overlap; those a correction touches are one group."""
         ordered = sorted(files, key=lambda item: (item[0].first_us, item[0].path))
-        corrected = any(self._is_corrected(file, spans) for file, is_new in files if not is_new)
         group: list[tuple[DataFile, bool]] = []
         end_us = -1
         for item in ordered:
-            if group and not corrected and item[0].first_us > end_us:
+            if group and item[0].first_us > end_us:
                 yield group
                 group, end_us = [], -1
             group.append(item)
             end_us = max(end_us, item[0].last_us)
+            if self._is_corrected(item[0], spans):
+                end_us = max(end_us, spans[item[0].asset][1])
         if group:
             yield group
 
     def _is_corrected(self, file: DataFile, spans: Mapping[str, tuple[int, int]]) -> bool:
         span = spans.get(file.asset)
-        return bool(
-            self._delivery.is_correction
-            and span is not None
-            and file.touches(*span)
-            and file.may_hold(self._delivery.source)
-        )
+        return self._delivery.is_correction and span is not None and file.touches(*span)
 
     def _merge(
         self, new: Sequence[DataFile], old: Sequence[DataFile], *, span: tuple[int, int]
@@ -273,39 +279,78 @@ class Staging:
         self, new: pa.Table, old: pa.Table, *, span: tuple[int, int]
     ) -> tuple[pa.Table, pa.Table, bool]:
         """Merge rows of one asset; return the old ones, the new ones, and whether old changed."""
-        is_gone = self._find_superseded(new, old, span=span)
-        if is_gone.any():
-            self.outcome.withdrawn.append(old.filter(pa.array(is_gone)))
-            old = old.filter(pa.array(~is_gone))
+        old, is_withdrawn = self._withdraw(new, old, span=span)
         both = pa.concat_tables([old, new])
         readings = self._as_readings(both)
         is_old = np.arange(both.num_rows) < old.num_rows
         merge = merge_rows(readings, sort_rows(readings, np.arange(both.num_rows)), first=is_old)
         self._note_merge(both, readings, merge, is_old)
-        before = readings.values[merge.kept]
-        kept = both.take(pa.array(merge.kept))
-        for k, column in enumerate(self._columns.values()):
-            position = kept.column_names.index(column)
-            values = pa.array(merge.values[:, k], from_pandas=True)
-            kept = kept.set_column(position, column, values)
+        kept, is_changed = self._share_rows(both, readings, merge)
         from_old = is_old[merge.kept]
-        is_changed = bool(np.any(~equal_rows(before, merge.values) & from_old))
         return (
             kept.filter(pa.array(from_old)),
             kept.filter(pa.array(~from_old)),
-            is_changed or bool(is_gone.any()),
+            is_withdrawn or bool(np.any(is_changed & from_old)),
         )
 
-    def _find_superseded(
+    def _withdraw(
         self, new: pa.Table, old: pa.Table, *, span: tuple[int, int]
-    ) -> BoolArray:
-        """Tell which old rows of the same source a correction has changed or left out."""
-        is_gone = np.zeros(old.num_rows, dtype=np.bool_)
+    ) -> tuple[pa.Table, bool]:
+        """Take out of old rows what a correction supersedes; return them, and if there was any.
+
+        What other deliveries gave to them stays.
+        """
         if not self._delivery.is_correction or not old.num_rows:
-            return is_gone
-        times = old["timestamp"].cast(pa.int64()).to_numpy()
-        is_own = pc.equal(old["_source"], self._delivery.source).to_numpy()
-        is_gone |= is_own & (times >= span[0]) & (times <= span[1])
+            return old, False
+        columns = tuple(self._columns.values())
+        shares = read_shares(old, columns)
+        is_gone = self._find_superseded(new, old, shares, span=span)
+        if not is_gone.any():
+            return old, False
+        gone = shares.take(np.flatnonzero(is_gone))
+        self.outcome.withdrawn.append(as_rows(old, gone, columns))
+        left = shares.take(np.flatnonzero(~is_gone & np.isin(shares.rows, gone.rows)))
+        restored = np.unique(left.rows)
+        self.outcome.num_restored += restored.size
+        others = np.setdiff1d(np.arange(old.num_rows), gone.rows)
+        if restored.size:
+            left = left.take(np.arange(left.rows.size), np.searchsorted(restored, left.rows))
+            folded = fold_shares(old.take(pa.array(restored)), left, columns)
+            return pa.concat_tables([old.take(pa.array(others)), folded]), True
+        return old.take(pa.array(others)), True
+
+    def _share_rows(
+        self, both: pa.Table, readings: Readings, merge: Merge
+    ) -> tuple[pa.Table, BoolArray]:
+        """Return the rows that stand, with what each delivery gave, and which of them changed."""
+        kept = both.take(pa.array(merge.kept))
+        is_changed = np.zeros(merge.kept.size, dtype=np.bool_)
+        if not merge.others.size:
+            return kept, is_changed
+        columns = tuple(self._columns.values())
+        key_times = readings.timestamps[merge.kept]
+        place = np.searchsorted(key_times, readings.timestamps)  # of each row, among those kept
+        is_shared = np.zeros(merge.kept.size, dtype=np.bool_)
+        is_shared[place[merge.others]] = True
+        members = np.flatnonzero(is_shared[place])
+        members = members[np.argsort(place[members], kind="stable")]
+        shares = read_shares(both.take(pa.array(members)), columns)
+        keys = np.flatnonzero(is_shared)
+        rows = np.searchsorted(keys, place[members][shares.rows])
+        shared = kept.take(pa.array(keys))
+        folded = fold_shares(shared, shares.take(np.arange(rows.size), rows), columns)
+        is_changed[keys] = ~equal_tables(shared, folded, columns)
+        whole = pa.concat_tables([kept.take(pa.array(np.flatnonzero(~is_shared))), folded])
+        order = np.argsort(np.concatenate([np.flatnonzero(~is_shared), keys]), kind="stable")
+        return whole.take(pa.array(order)), is_changed
+
+    def _find_superseded(
+        self, new: pa.Table, old: pa.Table, shares: Shares, *, span: tuple[int, int]
+    ) -> BoolArray:
+        """Tell what the same source gave before that a correction has changed or left out."""
+        times = old["timestamp"].cast(pa.int64()).to_numpy()[shares.rows]
+        is_own = pc.equal(shares.sources, self._delivery.source).to_numpy(zero_copy_only=False)
+        is_gone: BoolArray = is_own & (times >= span[0]) & (times <= span[1])
         new_times = new["timestamp"].cast(pa.int64()).to_numpy()
         order = np.argsort(new_times, kind="stable")
         place = np.searchsorted(new_times[order], times)
@@ -313,9 +358,7 @@ class Staging:
         if new.num_rows:
             match = order[place]
             values = self._as_readings(new).values[match]
-            is_same = (new_times[match] == times) & equal_rows(
-                self._as_readings(old).values, values
-            )
+            is_same = (new_times[match] == times) & equal_rows(shares.values, values)
             is_gone &= ~is_same
         return is_gone
 
@@ -350,23 +393,23 @@ class Staging:
             self.outcome.kept_losers.append(losers[~is_other])
 
     def _read(self, files: Sequence[DataFile], first_us: int, last_us: int) -> pa.Table:
+        schema = readings_schema(self._columns)
         tables = [
-            self._folder.read(file, first_us=first_us, last_us=last_us)
+            self._folder.read(file, first_us=first_us, last_us=last_us).select(schema.names)
             for file in files
             if file.touches(first_us, last_us)
         ]
-        return pa.concat_tables(tables) if tables else self._empty()
+        return pa.concat_tables(tables) if tables else schema.empty_table()
 
     def _empty(self) -> pa.Table:
         return readings_schema(self._columns).empty_table()
 
     def _as_readings(self, table: pa.Table) -> Readings:
-        columns = [table[column].to_numpy() for column in self._columns.values()]
         return Readings(
             timestamps=table["timestamp"].cast(pa.int64()).to_numpy(),
             asset_codes=np.zeros(table.num_rows, dtype=np.int64),
             asset_names=("",),
-            values=np.column_stack(columns).astype(np.float64, copy=False),
+            values=read_values(table, tuple(self._columns.values())),
             sensors=tuple(self._columns),
         )
 

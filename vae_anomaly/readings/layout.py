@@ -18,10 +18,11 @@ from vae_anomaly.domain import (
     SensorQuality,
 )
 from vae_anomaly.errors import TableError
+from vae_anomaly.readings.shared_rows import DELIVERIES, DELIVERIES_TYPE
 
 TIME = pa.timestamp("us", "UTC")
 PARTITIONS = ("asset", "date")
-RESERVED = ("asset", "timestamp", "date", "_source", "_batch", "_row")
+RESERVED = ("asset", "timestamp", "date", "_source", "_batch", "_row", DELIVERIES)
 """Our own columns of `readings`; a sensor of such a name is stored under another."""
 
 QUARANTINE = pa.schema(
@@ -47,6 +48,7 @@ LEDGER = pa.schema(
         ("num_duplicates", pa.int64()),
         ("num_entries", pa.int64()),
         ("num_withdrawn", pa.int64()),
+        ("num_restored", pa.int64()),
         ("size", pa.int64()),
         ("modified", TIME),
         ("delivery", pa.int64()),
@@ -145,6 +147,7 @@ def readings_schema(columns: Mapping[str, str]) -> pa.Schema:
             ("_source", pa.string()),
             ("_batch", pa.string()),
             ("_row", pa.int64()),
+            (DELIVERIES, DELIVERIES_TYPE),
         ]
     )
 

@@ -31,6 +31,7 @@ from vae_anomaly.readings.layout import (
     scores_to_table,
 )
 from vae_anomaly.readings.selection import Selection
+from vae_anomaly.readings.shared_rows import DELIVERIES
 from vae_anomaly.readings.spans import Span, list_spans, replace_rows
 
 CONTRACT_FILE = "contract.json"
@@ -117,10 +118,10 @@ class Lake:
         Raises:
             TableError: They were.
         """
-        if self.has_readings() and "_row" not in delta.column_names(self.uri("readings")):
+        if self.has_readings() and DELIVERIES not in delta.column_names(self.uri("readings")):
             raise TableError(
-                f"Cannot ingest into '{self.root}': expected readings that say which row of their "
-                "file they are, got those of an older version. Ingest the raw files into another "
+                f"Cannot ingest into '{self.root}': expected readings that say what each delivery "
+                "gave to them, got those of an older version. Ingest the raw files into another "
                 "root."
             )
 

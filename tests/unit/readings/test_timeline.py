@@ -11,7 +11,7 @@ from vae_anomaly.readings.timeline import Timeline
 
 
 def make_file(first_us: int, last_us: int, num_rows: int) -> DataFile:
-    return DataFile("x", "a", "1970-01-01", num_rows, first_us, last_us, ("", ""), 0)
+    return DataFile("x", "a", "1970-01-01", num_rows, first_us, last_us, 0)
 
 
 FILES = st.lists(
