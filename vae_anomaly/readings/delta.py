@@ -67,6 +67,29 @@ def table_id(uri: str) -> str:
         return str(DeltaTable(uri).metadata().id)
 
 
+def keep_few_files(uri: str, *, max_files: int) -> bool:
+    """Put the data files of a table together where there are too many; return whether it was done.
+
+    Rows and older versions stay as they are.
+
+    Args:
+        uri: The table; without it nothing is done.
+        max_files: Files that are allowed.
+
+    Raises:
+        TableError: The table cannot be read or written.
+    """
+    if not has_table(uri):
+        return False
+    with explain_table_errors("compact", uri):
+        table = DeltaTable(uri)
+        if len(table.file_uris()) <= max_files:
+            return False
+        table.optimize.compact(writer_properties=writer_properties())
+        table.create_checkpoint()
+        return True
+
+
 def count_rows(uri: str) -> int:
     """Return the rows of a table, 0 where there is no table."""
     if not has_table(uri):

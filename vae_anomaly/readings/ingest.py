@@ -29,6 +29,7 @@ from vae_anomaly.readings.contract import (
 )
 from vae_anomaly.readings.data_files import commit_files, find_note, list_data_files
 from vae_anomaly.readings.deliveries import STATUS_DONE, STATUS_FAILED, DeliveryBook
+from vae_anomaly.readings.delta import keep_few_files
 from vae_anomaly.readings.files import Location, RawFile, explain_file_errors, list_files
 from vae_anomaly.readings.hive import describe_folders
 from vae_anomaly.readings.intake import Delivery, Outcome, Staging
@@ -55,6 +56,13 @@ CHUNK_BYTES = 1 << 20
 
 MAX_ASSET_BYTES = 240
 """Longest asset name as it stands in a folder's name; filesystems allow 255 with the rest."""
+
+
+READ_WHOLE = ("ledger", "quality")
+"""Tables that grow by a small file with each delivery, and are read as a whole."""
+
+MAX_FILES = 200
+"""Files of such a table from which on they are put together: each takes 2 ms to open."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +173,8 @@ def _ingest(
         if on_file is not None:
             on_file(file.name, number, len(files))
     new = [result for result in results if result.is_new]
+    for table in READ_WHOLE if new else ():
+        keep_few_files(lake.uri(table), max_files=MAX_FILES)
     return IngestResult(
         num_files=len(files),
         num_new_files=len(new),

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from vae_anomaly.config import ReadingsConfig
 from vae_anomaly.errors import ContractError, TableError
@@ -256,6 +257,20 @@ def test_settings_that_training_refuses_do_not_keep_readings_out(raw: Path, lake
     assert ingest(raw, lake, config=config).num_kept == 8
     with pytest.raises(ContractError, match="two states"):
         check_readings(raw, config=config)
+
+
+def test_tables_that_grow_with_each_delivery_stay_a_few_files(
+    raw: Path, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest_module, "MAX_FILES", 3)
+    for k in range(9):
+        write(raw / f"{k}.parquet", [k], flow=[float(k)])
+        take_in(raw, lake)
+        for name in ingest_module.READ_WHOLE:
+            assert len(DeltaTable(lake.uri(name)).file_uris()) <= 3
+    assert lake.read_ledger()["delivery"].to_pylist() == list(range(1, 10))
+    assert lake.read_quality()["num_rows"].to_pylist() == [1] * 9
+    assert take_in(raw, lake).num_new_files == 0
 
 
 def test_a_file_touched_but_not_changed_is_no_delivery(raw: Path, lake: Lake) -> None:
