@@ -7,6 +7,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +15,14 @@ import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 import pytest
 
+from tests.pipelines import read_config
 from vae_anomaly.config import ReadingsConfig
 from vae_anomaly.errors import ReadingsError, TableError
+from vae_anomaly.operations import pipeline
 from vae_anomaly.readings import delta
 from vae_anomaly.readings.check import check_readings
 from vae_anomaly.readings.files import list_files, open_filesystem
-from vae_anomaly.readings.housekeeping import verify_ledger
+from vae_anomaly.readings.housekeeping import compact, vacuum, verify_ledger
 from vae_anomaly.readings.ingest import IngestResult, ingest
 from vae_anomaly.readings.tables import Lake
 
@@ -202,3 +205,30 @@ def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
 def test_an_empty_folder_of_a_bucket_is_refused(bucket: str) -> None:
     with pytest.raises(ReadingsError, match="no such file or folder"):
         check_readings(f"{bucket}/nothing", config=CONFIG)
+
+
+def test_a_pipeline_of_a_bucket_ends_in_the_scores_of_one_on_disk(
+    bucket: str, tmp_path: Path
+) -> None:
+    local = read_config(tmp_path, num_files=4)
+    later = sorted((tmp_path / "later").iterdir())
+    root = f"{bucket}/lake"
+    remote = local.model_copy(update={"lake": local.lake.model_copy(update={"root": root})})
+    for config in (local, remote):
+        pipeline.ingest_source(config)
+        pipeline.train_detector(config)  # of the same readings: the second finds the first
+    for file in later:
+        file.rename(tmp_path / "raw" / file.name)
+        for config in (local, remote):
+            pipeline.ingest_source(config)
+            pipeline.score_readings(config)
+    lake = Lake(root)
+    assert lake.read_scores().num_rows > 1_000
+    assert lake.read_scores().equals(Lake(local.lake.root).read_scores())
+    assert lake.read_alerts().equals(Lake(local.lake.root).read_alerts())
+    before = lake.read_readings()
+    assert any(line.startswith("ledger: ") for line in compact(lake))
+    assert any(line.startswith("ledger: ") for line in vacuum(lake, keep_days=0.0))
+    assert lake.read_readings().equals(before)
+    assert all(balance.holds for balance in verify_ledger(lake))
+    assert pipeline.score_readings(remote).skipped
