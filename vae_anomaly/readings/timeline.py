@@ -70,7 +70,7 @@ class Timeline:
             Start and end of each part, half-open, in order of time; together they are the span.
 
         Example:
-            >>> file = DataFile("a", "a", "1970-01-01", 100, 0, 99, ("", ""), 0)
+            >>> file = DataFile("a", "a", "1970-01-01", 100, 0, 99, 0)
             >>> Timeline.of([file]).cut(0, 200, max_rows=40)
             ((0, 33), (33, 66), (66, 200))
         """

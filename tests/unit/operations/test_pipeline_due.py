@@ -60,6 +60,7 @@ def to_table(rows: Rows) -> pa.Table:
             "_source": pa.repeat("s", count),
             "_batch": pa.repeat("b", count),
             "_row": np.arange(count),
+            "_deliveries": pa.nulls(count, SCHEMA.field("_deliveries").type),
         },
         schema=SCHEMA,
     )
