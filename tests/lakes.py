@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vae_anomaly.domain import Readings
-from vae_anomaly.readings.data_files import commit_files, find_note
+from vae_anomaly.readings import delta
+from vae_anomaly.readings.data_files import FileChange, commit_files
 from vae_anomaly.readings.intake import Delivery, Staging
 from vae_anomaly.readings.layout import readings_schema
 from vae_anomaly.readings.tables import Lake
@@ -16,7 +17,7 @@ def append_readings(
 ) -> bool:
     """Append usable readings in one commit; return whether anything was written."""
     uri, columns = lake.uri("readings"), lake.reading_columns()
-    if find_note(uri, commit_id) is not None:
+    if delta.find_mark(uri, commit_id) is not None:
         return False
     order = np.lexsort((readings.timestamps, readings.asset_codes))
     with Staging(lake.readings_folder(), Delivery(source, batch), columns=columns) as staging:
@@ -26,9 +27,8 @@ def append_readings(
         return False
     commit_files(
         uri,
+        FileChange(staging.added, (), since=lake.readings_version()),
         schema=readings_schema(columns),
-        added=staging.added,
-        removed=(),
         commit_id=commit_id,
     )
     return True

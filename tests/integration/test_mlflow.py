@@ -327,6 +327,22 @@ def test_processes_that_open_a_new_registry_at_once_all_succeed(tmp_path):
     assert [process.returncode for process in processes] == [0, 0, 0]
 
 
+def test_a_process_that_is_killed_while_it_makes_the_database_leaves_none_behind(tmp_path):
+    store = tmp_path / "mlflow"
+    process = run_code(USE_REGISTRY, store)
+    deadline = time.monotonic() + 120
+    while not (store / "mlflow.db.new").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    assert not (store / "mlflow.db").exists()
+    again = run_code(USE_REGISTRY, store)
+    assert again.communicate(timeout=300) == ("", "")
+    assert again.returncode == 0
+
+
 # Scoring through MLflow -----------------------------------------------------------------------
 
 

@@ -65,7 +65,16 @@ def _describe_ingest(result: IngestResult) -> str:
         f"Ingested {result.num_new_files} of {_files(result.num_files)}: "
         f"{format_plural(result.num_rows, 'row')}, of them {format_count(result.num_kept)} kept, "
         f"{format_count(result.num_quarantined)} to quarantine, "
-        f"{format_plural(result.num_duplicates, 'duplicate')}."
+        f"{format_plural(result.num_duplicates, 'duplicate')}.{_describe_corrections(result)}"
+    )
+
+
+def _describe_corrections(result: IngestResult) -> str:
+    if not result.num_withdrawn:
+        return ""
+    return (
+        f" Files that were written anew took away {format_plural(result.num_withdrawn, 'row')} "
+        "that they had given before."
     )
 
 

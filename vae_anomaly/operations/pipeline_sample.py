@@ -17,6 +17,9 @@ MAX_BLOCKS = 50
 MIN_BLOCK_ROWS = 1_000
 """Rows below which a block says little: windows and levels reach over hundreds of steps."""
 
+MIN_ASSET_ROWS = 5_000
+"""Rows that a small asset keeps beside large ones."""
+
 COUNT_ROWS = 1_000_000
 """Times that are read at once where rows are counted."""
 
@@ -47,8 +50,9 @@ def read_training_rows(
     """Read the readings of a period, or evenly spread blocks where there are more than asked for.
 
     Each asset gives its part of the rows: the last ones in one piece, as they are held out, and
-    of those before blocks at even distances. Which these are depends on nothing but the times of
-    the readings: counted in order of time, whatever files they lie in.
+    of those before blocks at even distances. A small one gives `MIN_ASSET_ROWS` all the same, as
+    long as these add no more than a quarter to `max_rows`. Which these are depends on nothing but
+    the times of the readings: counted in order of time, whatever files they lie in.
 
     Args:
         view: The lake.
@@ -68,9 +72,11 @@ def read_training_rows(
     ranks = {asset: _Ranks(view, asset, first_us, until_us) for asset in view.readings.assets}
     total = sum(mine.num_rows for mine in ranks.values())
     tables = [view.readings.read("", start_us=0, end_us=1)]
-    num_blocks = 0
+    num_blocks, floor = 0, min(MIN_ASSET_ROWS, max_rows // (4 * max(len(ranks), 1)))
     for mine in ranks.values():
-        quota = mine.num_rows if total <= max_rows else max_rows * mine.num_rows // total
+        quota = mine.num_rows
+        if total > max_rows:
+            quota = max(max_rows * mine.num_rows // total, floor)
         blocks = choose_blocks(mine.num_rows, max(quota, 1), held_share=held_share)
         tables += [mine.read(first, end) for first, end in blocks]
         num_blocks += len(blocks)

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 DATABASE_FILE = "mlflow.db"
 ARTIFACT_FOLDER = "artifacts"
 LOCK_SUFFIX = ".lock"
+DRAFT_SUFFIX = ".new"
 LOCK_TIMEOUT_S = 300.0
 """Longest wait for another process to make the database, which takes about 10 seconds."""
 
@@ -66,6 +67,7 @@ def connect(tracking_uri: str, *, folder: str, experiment: str) -> Tracking:
     with explain_errors("open the registry", uri), _hold_lock(uri):
         from mlflow import MlflowClient
 
+        _make_database(uri)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         return Tracking(client, uri, _find_experiment(client, uri, folder, experiment))
 
@@ -139,6 +141,31 @@ def _make_database_uri(folder: str) -> str:
     return f"sqlite:///{(Path(folder).resolve() / DATABASE_FILE).as_posix()}"
 
 
+def _make_database(uri: str) -> None:
+    """Make a SQLite store whole or not at all: MLflow cannot go on with one it was killed in."""
+    from mlflow import MlflowClient
+
+    database = _find_database(uri)
+    if database is None or database.exists():
+        return
+    draft = database.with_name(database.name + DRAFT_SUFFIX)
+    for left in database.parent.glob(draft.name + "*"):
+        left.unlink()  # of a process that was killed, its journal too
+    address = f"sqlite:///{draft.as_posix()}"
+    MlflowClient(tracking_uri=address, registry_uri=address).search_registered_models(
+        max_results=1
+    )
+    draft.replace(database)
+
+
+def _find_database(uri: str) -> Path | None:
+    """Return the file of a SQLite store, None for any other."""
+    from sqlalchemy.engine import make_url
+
+    database = make_url(uri).database if uri.startswith("sqlite:") else None
+    return Path(database) if database else None
+
+
 @contextmanager
 def _hold_lock(uri: str) -> Iterator[None]:
     """Let one process at a time open a SQLite store: MLflow's first opening is not atomic.
@@ -146,13 +173,11 @@ def _hold_lock(uri: str) -> Iterator[None]:
     The lock is that of a second SQLite file, because it works on every system and goes with
     the process that holds it.
     """
-    from sqlalchemy.engine import make_url
-
-    database = make_url(uri).database if uri.startswith("sqlite:") else None
-    if not database:
+    database = _find_database(uri)
+    if database is None:
         yield
         return
-    file = Path(database + LOCK_SUFFIX)
+    file = database.with_name(database.name + LOCK_SUFFIX)
     file.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(file, timeout=LOCK_TIMEOUT_S, isolation_level=None)) as lock:
         lock.execute("BEGIN EXCLUSIVE")

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 
@@ -60,7 +59,13 @@ from vae_anomaly.readings.rows import (
     sort_rows,
     take_rows,
 )
-from vae_anomaly.readings.series_quality import Ranges, measure_series
+from vae_anomaly.readings.series_quality import (
+    Ranges,
+    SeriesQuality,
+    find_runs,
+    join_series,
+    measure_series,
+)
 from vae_anomaly.readings.source import RawSource, open_source
 
 DEFAULT_CONFIG = ReadingsConfig()
@@ -287,7 +292,8 @@ def require_one_asset(share: float, contract: Contract) -> None:
             f"Cannot read readings: expected one row per time, got {shown} of the rows "
             "with the time of another row and other values. Does a column say which asset a row "
             f"is of, one of {list_names(texts)}? Then name it: --asset, or asset in the settings "
-            "of the readings. If none does, ignore those columns."
+            "of the readings. Is the input long, one row per value? Then say so with long in the "
+            "settings. If neither, ignore those columns."
         )
 
 
@@ -374,16 +380,17 @@ class _Counting:
 def _measure_assets(
     readings: Readings, loaded: LoadedReadings, ranges: Ranges | None
 ) -> tuple[SensorQuality, ...]:
-    """Measure each asset of readings that are sorted by asset and time."""
-    starts = np.flatnonzero(np.diff(readings.asset_codes, prepend=-1))
-    found: list[SensorQuality] = []
-    for first, end in pairwise([*starts.tolist(), readings.num_rows]):
-        code = int(readings.asset_codes[first])
+    """Measure each asset of readings that are sorted by asset and time, day by day as ingest."""
+    parts: dict[int, list[SeriesQuality]] = {}
+    for first, end in find_runs(readings):
         rows = slice(first, end)
         measured = measure_series(
             readings.timestamps[rows], readings.values[rows], readings.sensors, ranges=ranges
         )
-        found += measured.list_sensors(
+        parts.setdefault(int(readings.asset_codes[first]), []).append(measured)
+    found: list[SensorQuality] = []
+    for code, mine in parts.items():
+        found += join_series(mine).list_sensors(
             readings.asset_names[code],
             readings.sensors,
             num_infinite=loaded.num_infinite[code],

@@ -63,12 +63,12 @@ def read_chunks(
         load_readings([replace(part, batches=lambda _: iter(()))], contract)
 
 
-def read_head(part: RawPart) -> RawPart:
+def read_head(part: RawPart, *, max_rows: int = HEAD_ROWS) -> RawPart:
     """Return the first rows of a part as a part: what a contract is inferred from.
 
     Columns are read where they are asked for.
     """
-    num_rows = min(part.num_rows, _find_limit(len(part.schema.names)), HEAD_ROWS)
+    num_rows = min(part.num_rows, _find_limit(len(part.schema.names)), max_rows)
 
     def read(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         left = num_rows

@@ -21,6 +21,9 @@ SENSOR_KINDS = (ColumnKind.NUMBER, ColumnKind.EMPTY)
 TEXT = "text"
 """Reason to leave out a column of texts."""
 
+INGEST = "ingest"
+"""Purpose of a check whose settings can still be changed, as those of a detector cannot."""
+
 USUAL_ASSET = ReadingsConfig().asset
 """Name of the asset column that is looked for without being asked for."""
 
@@ -138,7 +141,8 @@ def check_contract(columns: Mapping[str, RawColumn], contract: Contract, *, purp
         columns,
         contract.sensor_names,
         purpose=purpose,
-        advice="or rename the columns that are theirs",
+        advice="or rename the columns that are theirs"
+        + (", or set missing_sensors = 'missing'" if purpose == INGEST else ""),
     )
     for name in contract.sensor_names:
         _check_kinds(columns[name], purpose=purpose, way_out="")

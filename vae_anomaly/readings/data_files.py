@@ -27,6 +27,7 @@ from deltalake.schema import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
 from vae_anomaly.domain import MICROSECONDS_PER_DAY
+from vae_anomaly.errors import TableError
 from vae_anomaly.readings.delta import TRANSACTION_VERSION, explain_table_errors
 from vae_anomaly.readings.layout import PARTITIONS, TIME
 from vae_anomaly.readings.shared_rows import DELIVERIES, DELIVERIES_TYPE
@@ -44,6 +45,12 @@ ASCENDING = ("timestamp", "_row")
 SAMPLE_VALUES = 2_048
 MAX_DISTINCT_SHARE = 0.4
 """A column with a smaller share of distinct values in the sample is written with a dictionary."""
+
+WRITER = "readings"
+"""Application transaction that every commit of ours bears, so that of two at once one fails."""
+
+FEW_COMMITS, MAX_COMMITS_SINCE = 10, 1_000
+"""Commits of other programs, as compaction, that may have come after our last one."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -263,40 +270,62 @@ def _select(actions: pa.Table, spans: Mapping[str, tuple[int, int]]) -> pa.Table
     return actions.filter(pc.and_(pc.greater_equal(days, first), pc.less_equal(days, last)))
 
 
+@dataclass(frozen=True)
+class FileChange:
+    """Data files that come and go at once.
+
+    Attributes:
+        added: Files that were written.
+        removed: Files of the table that are in it no longer.
+        since: Version of the table that they were found in; None where there was no table.
+    """
+
+    added: Sequence[DataFile]
+    removed: Sequence[DataFile]
+    since: int | None
+
+
 def commit_files(
-    uri: str,
-    *,
-    schema: pa.Schema,
-    added: Sequence[DataFile],
-    removed: Sequence[DataFile],
-    commit_id: str,
-    note: str = "",
+    uri: str, change: FileChange, *, schema: pa.Schema, commit_id: str, note: str = ""
 ) -> None:
     """Add and remove data files in one atomic commit of this name.
 
+    What is removed was found in one version of the table: where another program has written since
+    then, nothing is committed. delta-rs does not look at that by itself, but refuses a commit
+    where another one has written the same application transaction meanwhile.
+
     Args:
         uri: The table; it is made where it is missing.
+        change: What comes and goes.
         schema: Schema of the table.
-        added: Files that were written.
-        removed: Files of the table that are in it no longer.
         commit_id: Name of the commit.
-        note: What `find_note` shall find again.
+        note: What `find_last_note` shall find again.
 
     Raises:
         TableError: The table cannot be written, or another writer came first.
     """
     now = int(time.time() * 1000)
-    actions: list[AddAction | RemoveAction] = [_make_add(file, now) for file in added]
-    actions += [_make_remove(file, now) for file in removed]
+    actions: list[AddAction | RemoveAction] = [_make_add(file, now) for file in change.added]
+    actions += [_make_remove(file, now) for file in change.removed]
+    version = 0 if change.since is None else change.since
     properties = CommitProperties(
-        app_transactions=[Transaction(commit_id, TRANSACTION_VERSION)],
+        app_transactions=[
+            Transaction(commit_id, TRANSACTION_VERSION),
+            Transaction(WRITER, version + 1),
+        ],
         custom_metadata={commit_id: note} if note else None,
     )
     delta_schema = Schema.from_arrow(schema)
     with explain_table_errors("write", uri):
         if not DeltaTable.is_deltatable(uri):
             DeltaTable.create(uri, delta_schema, partition_by=list(PARTITIONS))
-        DeltaTable(uri).create_write_transaction(
+        table = DeltaTable(uri)
+        if table.version() != version:
+            raise TableError(
+                f"Cannot write '{uri}': expected version {version}, got {table.version()}. "
+                "Another program has written it meanwhile: run it again."
+            )
+        table.create_write_transaction(
             actions,
             mode="append",
             schema=delta_schema,
@@ -305,16 +334,26 @@ def commit_files(
         )
 
 
-def find_note(uri: str, commit_id: str) -> str | None:
-    """Return the note of a commit that was made, None where there was no such commit."""
+def find_last_note(uri: str, *, kind: str) -> str | None:
+    """Return the note of the newest commit of a kind that has one, None where there is none.
+
+    Args:
+        uri: The table.
+        kind: What the names of such commits begin with, up to the colon.
+
+    Raises:
+        TableError: The table cannot be read.
+    """
     with explain_table_errors("read", uri):
         if not DeltaTable.is_deltatable(uri):
             return None
         table = DeltaTable(uri)
-        if table.transaction_version(commit_id) is None:
-            return None
-        entries = (str(entry.get(commit_id, "")) for entry in table.history())
-        return next((note for note in entries if note), "")
+        for limit in (FEW_COMMITS, MAX_COMMITS_SINCE):
+            for entry in table.history(limit=limit):
+                for name, note in entry.items():
+                    if name.startswith(f"{kind}:"):
+                        return str(note)
+    return None
 
 
 def _find_repetitive(table: pa.Table) -> list[str]:

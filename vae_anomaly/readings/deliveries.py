@@ -35,6 +35,7 @@ class DeliveryBook:
         self._last: dict[str, dict[str, Any]] = {}
         self._active: Counter[str] = Counter()
         self._times_seen: Counter[str] = Counter()
+        self._batches: set[str] = set()
         self._num_deliveries = 0
         done = ledger.filter(pc.equal(ledger["status"], STATUS_DONE))
         for row in done.sort_by([("delivery", "ascending"), ("source", "ascending")]).to_pylist():
@@ -46,9 +47,14 @@ class DeliveryBook:
         if before is not None:
             self._active[before["content_hash"]] -= 1
         self._last[row["source"]] = row
+        self._batches.add(row["batch"])
         self._active[row["content_hash"]] += 1
         self._times_seen[row["content_hash"]] += 1
         self._num_deliveries = max(self._num_deliveries, row["delivery"] or 0)
+
+    def has_batch(self, batch: str) -> bool:
+        """Whether a delivery is in the ledger."""
+        return batch in self._batches
 
     def is_known_source(self, file: RawFile) -> bool:
         """Whether a file of this name was taken in before."""

@@ -93,6 +93,14 @@ def explain_file_errors(path: str) -> Iterator[None]:
         raise ReadingsError(f"Cannot read '{path}': {_one_line(error)}.") from error
 
 
+def explain_value_error(path: str, error: Exception) -> ReadingsError:
+    """Return what to say where values of a file cannot be read, whatever that raised."""
+    return ReadingsError(
+        f"Cannot read '{path}': expected values that Arrow can read, got some that it cannot: "
+        f"{_one_line(error)}. Write the file again, or ignore the column."
+    )
+
+
 def open_filesystem(address: str) -> tuple[pa_fs.FileSystem, str]:
     """Return the filesystem of a path or address, and what it calls the place.
 

@@ -6,7 +6,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -27,10 +28,21 @@ from vae_anomaly.readings.contract import (
     note_unknown_names,
     require_asset,
 )
-from vae_anomaly.readings.data_files import commit_files, find_note, list_data_files
+from vae_anomaly.readings.data_files import (
+    FileChange,
+    commit_files,
+    find_last_note,
+    list_data_files,
+)
 from vae_anomaly.readings.deliveries import STATUS_DONE, STATUS_FAILED, DeliveryBook
 from vae_anomaly.readings.delta import keep_few_files
-from vae_anomaly.readings.files import Location, RawFile, explain_file_errors, list_files
+from vae_anomaly.readings.files import (
+    Location,
+    RawFile,
+    explain_file_errors,
+    explain_value_error,
+    list_files,
+)
 from vae_anomaly.readings.hive import describe_folders
 from vae_anomaly.readings.intake import Delivery, Outcome, Staging
 from vae_anomaly.readings.layout import readings_schema
@@ -44,7 +56,7 @@ from vae_anomaly.readings.quarantine import (
     quarantine_rows,
     quarantine_values,
 )
-from vae_anomaly.readings.rows import find_steps, is_range
+from vae_anomaly.readings.rows import find_steps
 from vae_anomaly.readings.series_quality import Ranges
 from vae_anomaly.readings.source import open_file
 from vae_anomaly.readings.tables import Lake
@@ -205,24 +217,55 @@ class _Intake:
         lake.require_layout()
         self._contract = lake.read_contract()
         self.ledger = DeliveryBook(lake.read_ledger())
+        self._complete_last()
         if self._contract is not None:
             check_settings(self._contract, config)
 
+    def _complete_last(self) -> None:
+        """Write the row of the ledger of a delivery that was broken off after its commit."""
+        note = find_last_note(self._lake.uri("readings"), kind="readings")
+        row = json.loads(note) if note else None
+        if row is not None and not self.ledger.has_batch(row["batch"]):
+            self._lake.append_ledger([row], commit_id=f"ledger:{row['batch']}")
+            self.ledger.add(row)
+            logger.info("completed %s, which was broken off", row["source"])
+
     def find_contract(self, files: Sequence[RawFile]) -> None:
-        """Write down the contract of the first file that has one, where there is none yet."""
+        """Write down a contract, where there is none yet.
+
+        It is that of the first file that has one. Where files may lack sensors, it has those of
+        all files that can be read, so that sensors may come in files of their own.
+        """
+        if self._contract is not None:
+            return
+        if self._config.missing_sensors == "missing":
+            self._find_common_contract(files)
         for file in files if self._contract is None else ():
             try:
                 part = open_file(file, config=self._config)
                 if part.num_rows == 0:
                     continue
-                self._contract = self._infer(part)
+                self._contract = self._infer([part])
             except (ReadingsError, ContractError):
                 continue  # its turn to fail with a reason comes in `take_in`
             return
 
-    def _infer(self, part: RawPart) -> Contract:
-        """Infer the contract from the first rows of a file, and write it down."""
-        contract = check_parts([read_head(part)], config=self._config).contract
+    def _find_common_contract(self, files: Sequence[RawFile]) -> None:
+        parts = []
+        for file in files:
+            with suppress(ReadingsError, ContractError):  # as above
+                parts.append(open_file(file, config=self._config))
+        parts = [part for part in parts if part.num_rows]
+        with suppress(ReadingsError, ContractError):  # the first file has to do then
+            self._contract = self._infer(parts) if parts else None
+
+    def _infer(self, parts: Sequence[RawPart]) -> Contract:
+        """Infer the contract from the first rows of the first part, and write it down.
+
+        Of the others the columns count, and one row.
+        """
+        head = [read_head(parts[0]), *(read_head(part, max_rows=1) for part in parts[1:])]
+        contract = check_parts(head, config=self._config).contract
         self._lake.write_contract(contract)
         return contract
 
@@ -236,13 +279,15 @@ class _Intake:
         if self.ledger.holds(file, content_hash):
             return _FileResult()
         try:
-            result = self._take_in_rows(file, content_hash)
+            return self._take_in_rows(file, content_hash)
         except MemoryError:
-            return self._refuse_size(file, content_hash)
+            reason: ReadingsError | ContractError = _explain_size(file)
         except (ReadingsError, ContractError) as error:
-            self._record_failure(file, content_hash, error)
-            return _FileResult(failure=str(error))
-        return result
+            reason = error
+        except (pa.ArrowException, UnicodeError, OverflowError) as error:
+            reason = explain_value_error(file.path, error)
+        self._record_failure(file, content_hash, reason)
+        return _FileResult(failure=str(reason))
 
     def _describe_folders(self, file: RawFile) -> str:
         return describe_folders(file.key, config=self._config, contract=self._contract)
@@ -258,23 +303,21 @@ class _Intake:
             batch=self.ledger.name_batch(content_hash),
             is_correction=self.ledger.is_known_source(file),
         )
-        uri, commit_id = self._lake.uri("readings"), f"readings:{delivery.batch}"
-        note = find_note(uri, commit_id)
-        if note is not None:  # broken off after this commit and before that on the ledger
-            result = _FileResult(**{**json.loads(note or "{}"), "is_new": True, "notes": ()})
-        else:
-            result = self._stage(file, part, delivery, commit_id=commit_id)
-        self._record(file, content_hash, result)
+        result, row = self._stage(file, content_hash, part, delivery)
+        self._write_ledger(row)
         return result
 
     def _stage(
-        self, file: RawFile, part: RawPart, delivery: Delivery, *, commit_id: str
-    ) -> _FileResult:
+        self, file: RawFile, content_hash: str, part: RawPart, delivery: Delivery
+    ) -> tuple[_FileResult, dict[str, Any]]:
         contract, notes = self._match(part)
         folder, columns = self._lake.readings_folder(), self._lake.reading_columns()
         with Staging(folder, delivery, columns=columns, ranges=self._ranges) as staging:
             notes += self._stage_rows(file, part, contract, staging)
-            staging.settle(list_data_files(folder.uri, spans=staging.find_spans()))
+            version = self._lake.readings_version()
+            staging.settle(
+                list_data_files(folder.uri, spans=staging.find_spans(), version=version)
+            )
             quality = staging.list_quality()
         self._lake.append_quality(
             quality,
@@ -282,9 +325,18 @@ class _Intake:
             batch=delivery.batch,
             commit_id=f"quality:{delivery.batch}",
         )
-        return self._commit(
-            file, part, delivery, staging, commit_id=commit_id, notes=tuple(dict.fromkeys(notes))
-        )
+        result = self._write_beside(file, part, delivery, staging.outcome)
+        result = replace(result, notes=tuple(dict.fromkeys(notes)))
+        row = self.ledger.make_row(file, content_hash, status=STATUS_DONE) | _count(result)
+        if staging.added or staging.removed:
+            commit_files(
+                folder.uri,
+                FileChange(staging.added, staging.removed, since=version),
+                schema=readings_schema(columns),
+                commit_id=f"readings:{delivery.batch}",
+                note=json.dumps(row),
+            )
+        return result, row
 
     def _stage_rows(
         self, file: RawFile, part: RawPart, contract: Contract, staging: Staging
@@ -298,8 +350,7 @@ class _Intake:
             _check_asset_names(readings.asset_names, file)
             kept = staging.add(readings, start=chunk.start)
             staging.count_cleaned(chunk.loaded)
-            as_they_came = kept if is_range(kept) else np.sort(kept)
-            clock = clock.join(find_clock_steps(readings, as_they_came, contract.period_s))
+            clock = clock.join(find_clock_steps(readings, staging.usable, contract.period_s))
             for k in np.flatnonzero(empty):
                 empty[k] = np.isnan(readings.values[:, k]).all()
             notes += chunk.loaded.notes
@@ -316,7 +367,7 @@ class _Intake:
     def _match(self, part: RawPart) -> tuple[Contract, tuple[str, ...]]:
         """Check the columns of a file against the contract of the lake."""
         if self._contract is None:
-            self._contract = self._infer(part)
+            self._contract = self._infer([part])
         if self._contract.asset is None:
             require_asset(part.schema.names, self._config.asset, purpose="ingest")
         columns = merge_columns([part])
@@ -326,17 +377,11 @@ class _Intake:
             *note_unknown_names(self._config, part.schema.names, contract),
         )
 
-    def _commit(
-        self,
-        file: RawFile,
-        part: RawPart,
-        delivery: Delivery,
-        staging: Staging,
-        *,
-        commit_id: str,
-        notes: tuple[str, ...],
+    def _write_beside(
+        self, file: RawFile, part: RawPart, delivery: Delivery, outcome: Outcome
     ) -> _FileResult:
-        outcome, lake, batch = staging.outcome, self._lake, delivery.batch
+        """Write what goes to other tables than `readings`; return the counts."""
+        lake, batch = self._lake, delivery.batch
         num_entries = lake.append_quarantine(
             _describe_quarantined(file, part, outcome, columns=lake.reading_columns()),
             commit_id=f"quarantine:{batch}",
@@ -344,7 +389,7 @@ class _Intake:
         withdrawn = pa.concat_tables(outcome.withdrawn) if outcome.withdrawn else None
         if withdrawn is not None:
             lake.append_superseded(withdrawn, batch=batch, commit_id=f"superseded:{batch}")
-        result = _FileResult(
+        return _FileResult(
             is_new=True,
             num_rows=outcome.num_rows,
             num_kept=outcome.num_kept,
@@ -353,33 +398,16 @@ class _Intake:
             num_entries=num_entries,
             num_withdrawn=withdrawn.num_rows if withdrawn is not None else 0,
             num_restored=outcome.num_restored,
-            notes=notes,
         )
-        if staging.added or staging.removed:
-            commit_files(
-                lake.uri("readings"),
-                schema=readings_schema(lake.reading_columns()),
-                added=staging.added,
-                removed=staging.removed,
-                commit_id=commit_id,
-                note=json.dumps({**vars(result), "notes": ()}),
-            )
-        return result
-
-    def _refuse_size(self, file: RawFile, content_hash: str) -> _FileResult:
-        error = ReadingsError(
-            f"Cannot read '{file.path}': expected rows that fit into memory "
-            f"{MIN_CHUNK_ROWS:,} at a time, got larger ones. Are there texts of megabytes in "
-            "it? Leave that column out at the source."
-        )
-        self._record_failure(file, content_hash, error)
-        return _FileResult(failure=str(error))
 
     def _record(self, file: RawFile, content_hash: str, result: _FileResult) -> None:
         row = self.ledger.make_row(file, content_hash, status=STATUS_DONE) | _count(result)
+        self._write_ledger(row)
+
+    def _write_ledger(self, row: dict[str, Any]) -> None:
         self._lake.append_ledger([row], commit_id=f"ledger:{row['batch']}")
         self.ledger.add(row)
-        logger.info("took in %s: %d of %d rows", file.name, result.num_kept, result.num_rows)
+        logger.info("took in %s: %d of %d rows", row["source"], row["num_kept"], row["num_rows"])
 
     def _record_failure(self, file: RawFile, content_hash: str, error: Exception) -> None:
         is_broken = isinstance(error, ContractError)
@@ -397,6 +425,14 @@ class _Intake:
         self._lake.append_quarantine([entry], commit_id=commit)
         self._lake.append_ledger([row], commit_id=commit)
         logger.warning("left out %s: %s", file.name, error)
+
+
+def _explain_size(file: RawFile) -> ReadingsError:
+    return ReadingsError(
+        f"Cannot read '{file.path}': expected rows that fit into memory "
+        f"{MIN_CHUNK_ROWS:,} at a time, got larger ones. Are there texts of megabytes in "
+        "it? Leave that column out at the source."
+    )
 
 
 def hash_file(file: RawFile, *, folders: str = "") -> str:

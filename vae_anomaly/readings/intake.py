@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vae_anomaly.domain import (
-    MICROSECONDS_PER_DAY,
     BoolArray,
     IntArray,
     Problem,
     Readings,
     SensorQuality,
 )
+from vae_anomaly.readings.chunks import CELLS_PER_ROW
 from vae_anomaly.readings.data_files import DataFile, DataFolder
 from vae_anomaly.readings.layout import readings_schema, readings_to_table
 from vae_anomaly.readings.load import LoadedReadings
@@ -29,6 +29,7 @@ from vae_anomaly.readings.rows import equal_rows, problem_code, sort_rows, take_
 from vae_anomaly.readings.series_quality import (
     Ranges,
     SeriesQuality,
+    find_runs,
     join_series,
     measure_series,
 )
@@ -52,8 +53,9 @@ ROW_PROBLEMS = (
 NUM_WRITERS = 2
 """Files written at once, while the next rows are read: Arrow holds no lock meanwhile."""
 
-MERGE_ROWS = 1_000_000
-"""Rows that are merged at once; more of one asset and day are merged span by span."""
+MERGE_CELLS = 16_000_000
+"""Values that are merged at once, those of times and names included; more of one asset and day
+are merged span by span."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ class Outcome:
 class Staging:
     """Rows of one delivery, written as data files that no table knows yet.
 
+    `usable` are the rows of the latest chunk without a problem of their own, as they came.
+
     Args:
         folder: Folder of `readings`.
         delivery: The delivery.
@@ -123,6 +127,7 @@ class Staging:
         ranges: Ranges | None = None,
     ) -> None:
         self.outcome = Outcome()
+        self.usable: IntArray = np.zeros(0, dtype=np.int64)
         self.added: list[DataFile] = []
         self.removed: list[DataFile] = []
         self._folder = folder
@@ -154,6 +159,7 @@ class Staging:
             bad = np.flatnonzero(codes == problem_code(problem))
             self.outcome.quarantine(problem, bad + start)
         usable = np.flatnonzero(codes == problem_code(Problem.NONE))
+        self.usable = usable
         merge = merge_rows(readings, sort_rows(readings, usable))
         self._note_losers(merge.others + start, merge.losers + start)
         merged = Readings(
@@ -173,7 +179,7 @@ class Staging:
             batch=self._delivery.batch,
         )
         self.wait()
-        for first, end in _find_runs(merged):
+        for first, end in find_runs(merged):
             self._writing.append(self._start_writing(table.slice(first, end - first), "part"))
             self._start_measuring(merged, first, end)
         return merge.kept
@@ -257,7 +263,8 @@ class Staging:
         files = (*new, *old)
         first_us = min(file.first_us for file in files)
         last_us = max(file.last_us for file in files)
-        num_slices = -(-sum(file.num_rows for file in files) // MERGE_ROWS)
+        at_once = max(MERGE_CELLS // (len(self._columns) + CELLS_PER_ROW), 1)
+        num_slices = -(-sum(file.num_rows for file in files) // at_once)
         cuts = np.linspace(first_us, last_us + 1, num_slices + 1).astype(np.int64)
         rewritten: list[DataFile] = []
         is_rewritten = False
@@ -448,16 +455,6 @@ class Staging:
             else:
                 parts.append(part)
         self._measuring = []
-
-
-def _find_runs(readings: Readings) -> list[tuple[int, int]]:
-    """Return `[first, end)` of the rows of each asset and day; rows are sorted by both."""
-    if readings.num_rows == 0:
-        return []
-    days = readings.timestamps // MICROSECONDS_PER_DAY
-    is_new = (np.diff(days) != 0) | (np.diff(readings.asset_codes) != 0)
-    cuts = [0, *(np.flatnonzero(is_new) + 1).tolist(), readings.num_rows]
-    return list(pairwise(cuts))
 
 
 def _find_spans(files: Sequence[DataFile]) -> dict[str, tuple[int, int]]:

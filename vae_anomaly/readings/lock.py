@@ -24,8 +24,8 @@ WAIT_S = 60.0
 def hold_lock(root: str, kind: str, *, wait_s: float = WAIT_S) -> Iterator[None]:
     """Hold the right to do one kind of work on a lake; the operating system frees it at a kill.
 
-    In an object store nothing is locked: of two runs that write at once Delta lets one win, and
-    the other stops with a message.
+    In an object store nothing is locked: of two ingests that write at once one commits, and the
+    other stops with a message (`commit_files`).
 
     Args:
         root: Root of the lake, as `Lake.root` has it.
@@ -35,10 +35,11 @@ def hold_lock(root: str, kind: str, *, wait_s: float = WAIT_S) -> Iterator[None]
     Raises:
         TableError: Another run still holds it, or the lock cannot be made.
     """
-    if "://" in root:
+    folder = root.removeprefix("file://")
+    if "://" in folder:
         yield
         return
-    file = Path(root) / LOCK_FOLDER / f"{kind}.lock"
+    file = Path(folder) / LOCK_FOLDER / f"{kind}.lock"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file)

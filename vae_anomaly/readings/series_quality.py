@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import pairwise
 
 import numpy as np
 
-from vae_anomaly.domain import BoolArray, FloatArray, IntArray, SensorQuality
+from vae_anomaly.domain import (
+    MICROSECONDS_PER_DAY,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Readings,
+    SensorQuality,
+)
 
 SPIKE_CHANGES = 10.0
 """A spike departs from both neighbours by more than this many usual changes."""
 
 SAMPLE_CHANGES = 1_024
 """Changes that the usual one is the median of; more would hardly move it."""
+
+FEW_CHANGES = 64
+"""Fewer changes than this in a sample say too little of what is usual."""
 
 PROBE_ROWS = 256
 """Rows by which sensors are picked that may have the same values, before all are compared."""
@@ -193,6 +204,16 @@ def measure_series(
     )
 
 
+def find_runs(readings: Readings) -> list[tuple[int, int]]:
+    """Return `[first, end)` of the rows of each asset and day; rows are sorted by both."""
+    if readings.num_rows == 0:
+        return []
+    days = readings.timestamps // MICROSECONDS_PER_DAY
+    is_new = (np.diff(days) != 0) | (np.diff(readings.asset_codes) != 0)
+    cuts = [0, *(np.flatnonzero(is_new) + 1).tolist(), readings.num_rows]
+    return list(pairwise(cuts))
+
+
 def join_series(parts: Sequence[SeriesQuality]) -> SeriesQuality:
     """Join parts of one asset, in whatever order they are given.
 
@@ -223,8 +244,7 @@ def find_spikes(values: FloatArray) -> IntArray:
     if values.size < 3:
         return nothing
     change = np.diff(values)
-    sample = np.abs(change[:: -(-change.size // SAMPLE_CHANGES)])
-    sample = sample[sample > 0.0]
+    sample = _sample_changes(change)
     if not sample.size:
         return nothing
     limit = SPIKE_CHANGES * float(np.median(sample))
@@ -235,6 +255,17 @@ def find_spikes(values: FloatArray) -> IntArray:
     returns = (change[large[1:]] > 0.0) != (change[large[:-1]] > 0.0)
     spikes: IntArray = large[:-1][is_next & returns] + 1
     return spikes
+
+
+def _sample_changes(change: FloatArray) -> FloatArray:
+    """Return the size of some changes that are not 0."""
+    sample = np.abs(change[:: -(-change.size // SAMPLE_CHANGES)])
+    sample = sample[sample > 0.0]
+    if sample.size >= FEW_CHANGES:
+        return sample
+    # a value that is held for a while has changes of 0 wherever even steps fall
+    moves: FloatArray = np.abs(change[change != 0.0])
+    return moves[:: max(-(-moves.size // SAMPLE_CHANGES), 1)]
 
 
 def measure_runs(values: FloatArray) -> tuple[int, int, int]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 import pyarrow as pa
 
 from vae_anomaly.config import ReadingsConfig
@@ -20,7 +17,6 @@ from vae_anomaly.readings.parts import (
     MadeColumn,
     RawPart,
     Tally,
-    join_tellers,
     keep_column,
     make_columns,
 )
@@ -122,11 +118,6 @@ def match_sensors(part: RawPart, config: ReadingsConfig, contract: Contract) -> 
     columns += [_nothing(name) for name in missing]
     note = f"sensors that a file lacks are missing there: {list_names(missing)}"
     return make_columns(part, columns, tally=Tally([note]))
-
-
-def add_notes(part: RawPart, notes: Sequence[str]) -> RawPart:
-    """Return a part that tells some notes more."""
-    return replace(part, tell=join_tellers(part.tell, Tally(notes).tell)) if notes else part
 
 
 def _is_new(field: pa.Field, contract: Contract, config: ReadingsConfig) -> bool:

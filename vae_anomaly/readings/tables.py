@@ -18,6 +18,7 @@ from vae_anomaly.errors import TableError
 from vae_anomaly.readings import delta
 from vae_anomaly.readings.contract import contract_from_dict, contract_to_dict
 from vae_anomaly.readings.data_files import DataFolder
+from vae_anomaly.readings.files import open_filesystem
 from vae_anomaly.readings.layout import (
     ALERTS,
     LEDGER,
@@ -106,11 +107,7 @@ class Lake:
     def readings_folder(self) -> DataFolder:
         """Return the folder of the data files of `readings`."""
         uri = self.uri("readings")
-        if "://" not in uri:
-            return DataFolder(uri, pa_fs.LocalFileSystem(), uri)
-        with delta.explain_table_errors("open", uri):
-            filesystem, path = pa_fs.FileSystem.from_uri(uri)
-        return DataFolder(uri, filesystem, path)
+        return DataFolder(uri, *_open(uri))
 
     def require_layout(self) -> None:
         """Refuse a lake of which the readings were written by an older version of this package.
@@ -369,12 +366,15 @@ class Lake:
         return contract
 
     def _contract_file(self) -> tuple[pa_fs.FileSystem, str]:
-        address = f"{self.root}/{CONTRACT_FILE}"
-        if "://" not in address:
-            return pa_fs.LocalFileSystem(), address
-        with delta.explain_table_errors("open", address):
-            filesystem, path = pa_fs.FileSystem.from_uri(address)
-        return filesystem, path
+        return _open(f"{self.root}/{CONTRACT_FILE}")
+
+
+def _open(address: str) -> tuple[pa_fs.FileSystem, str]:
+    """Return the filesystem of a place in the lake, and what it calls the place."""
+    if "://" not in address:
+        return pa_fs.LocalFileSystem(), address
+    with delta.explain_table_errors("open", address):
+        return open_filesystem(address)
 
 
 class _Counter:

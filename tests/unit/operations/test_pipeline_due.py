@@ -14,7 +14,7 @@ from vae_anomaly.operations.pipeline_due import DueWork
 from vae_anomaly.operations.pipeline_scored import PinnedScores
 from vae_anomaly.operations.pipeline_tables import LakeView
 from vae_anomaly.readings.changes import find_changes
-from vae_anomaly.readings.data_files import commit_files, list_data_files
+from vae_anomaly.readings.data_files import FileChange, commit_files, list_data_files
 from vae_anomaly.readings.layout import name_columns, readings_schema
 from vae_anomaly.readings.pinned import PinnedReadings
 from vae_anomaly.readings.tables import Lake
@@ -45,7 +45,8 @@ def write_version(lake: Lake, before: Rows, there: Rows, *, number: int, appends
             removed += mine
         if new:
             added.append(lake.readings_folder().write(to_table(new), name=f"{number}"))
-    commit_files(uri, schema=SCHEMA, added=added, removed=removed, commit_id=f"{number}")
+    change = FileChange(added, removed, since=lake.readings_version())
+    commit_files(uri, change, schema=SCHEMA, commit_id=f"{number}")
 
 
 def to_table(rows: Rows) -> pa.Table:

@@ -104,6 +104,16 @@ def test_of_a_long_period_each_asset_gives_its_part_in_blocks(lake, monkeypatch)
     assert place.tolist() == [rank for block in expected for rank in block]
 
 
+def test_a_small_asset_keeps_enough_beside_a_large_one(tmp_path):
+    table = make_rows()
+    large, small = (table.filter(pa.compute.equal(table["asset"], name)) for name in "ab")
+    lake = ingest_rows(tmp_path, pa.concat_tables([large, small.slice(0, 60)]), num_files=1)
+    rows = read(lake, max_rows=2_400)
+    counts = rows.table["asset"].value_counts().to_pylist()
+    by_share = 2_400 * large.num_rows // (large.num_rows + 60)
+    assert {row["values"]: row["counts"] for row in counts} == {"a": by_share, "b": 60}
+
+
 def times_of(table: pa.Table) -> np.ndarray:
     return table["timestamp"].cast(pa.int64()).to_numpy()
 

@@ -10,15 +10,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError
 
+from tests.pipelines import raise_interrupt
 from vae_anomaly.config import ReadingsConfig
 from vae_anomaly.errors import ContractError, TableError
 from vae_anomaly.readings import chunks, delta, intake
 from vae_anomaly.readings import ingest as ingest_module
 from vae_anomaly.readings.check import check_readings
+from vae_anomaly.readings.data_files import WRITER, FileChange, commit_files
 from vae_anomaly.readings.housekeeping import verify_ledger
 from vae_anomaly.readings.ingest import IngestResult, ingest
+from vae_anomaly.readings.layout import readings_schema
 from vae_anomaly.readings.tables import Lake
 
 START = 1_714_564_800
@@ -108,9 +112,9 @@ def test_twenty_orders_and_splits_of_arrival_give_the_same_readings(tmp_path: Pa
     assert keys.group_by(["asset", "timestamp"]).aggregate([]).num_rows == keys.num_rows
 
 
-@pytest.mark.parametrize("merge_rows", [intake.MERGE_ROWS, 50])
+@pytest.mark.parametrize("merge_cells", [intake.MERGE_CELLS, 500])
 def test_a_file_is_the_same_in_chunks_of_any_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge_rows: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, merge_cells: int
 ) -> None:
     rows = make_dirty_rows(np.random.default_rng(1), 2_000)
     (tmp_path / "raw").mkdir()
@@ -120,7 +124,7 @@ def test_a_file_is_the_same_in_chunks_of_any_size(
     monkeypatch.setattr("vae_anomaly.readings.source.BATCH_ROWS", 100)
     monkeypatch.setattr(chunks, "CHUNK_CELLS", 1)
     monkeypatch.setattr(chunks, "MIN_CHUNK_ROWS", 300)
-    monkeypatch.setattr(intake, "MERGE_ROWS", merge_rows)
+    monkeypatch.setattr(intake, "MERGE_CELLS", merge_cells)
     second = take_in(tmp_path / "raw", cut)
     assert cut.read_readings().equals(whole.read_readings())
     assert (first.num_rows, first.num_kept) == (second.num_rows, second.num_kept)
@@ -226,8 +230,8 @@ def test_late_and_corrected_rows_are_merged_span_by_span_as_at_once(
     rng = np.random.default_rng(2)
     rows = [make_dirty_rows(rng, 600) for _ in range(3)]
     lakes = []
-    for name, merge_rows in (("whole", intake.MERGE_ROWS), ("cut", 40)):
-        monkeypatch.setattr(intake, "MERGE_ROWS", merge_rows)
+    for name, merge_cells in (("whole", intake.MERGE_CELLS), ("cut", 400)):
+        monkeypatch.setattr(intake, "MERGE_CELLS", merge_cells)
         raw, lake = tmp_path / f"raw-{name}", Lake(tmp_path / name)
         raw.mkdir()
         for file, table in (("a", rows[0]), ("b", rows[1]), ("a", rows[2])):
@@ -313,3 +317,124 @@ def test_a_correction_that_was_broken_off_is_completed(
     drop = ["modified"]
     assert disturbed.read_ledger().drop(drop).equals(whole.read_ledger().drop(drop))
     assert disturbed.read_quality().equals(whole.read_quality())
+
+
+def test_a_file_that_changes_after_a_kill_corrects_what_was_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run was killed between the commit on `readings` and the row of the ledger."""
+    raw, whole, killed = tmp_path / "raw", Lake(tmp_path / "whole"), Lake(tmp_path / "killed")
+    write(raw / "a.parquet", [0, 1, 2], flow=[1.0, 2.0, 3.0])
+    take_in(raw, whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(Lake, "append_ledger", raise_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(raw, killed, config=CONFIG)
+    write(raw / "a.parquet", [0, 2], flow=[1.0, 9.0])
+    for lake in (whole, killed):
+        take_in(raw, lake)
+        assert flows(lake) == {0: 1.0, 2: 9.0}
+    assert killed.read_ledger().drop("modified").equals(whole.read_ledger().drop("modified"))
+    assert killed.read_quality().equals(whole.read_quality())
+
+
+def test_what_another_program_writes_meanwhile_is_not_written_over(
+    raw: Path, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for k in range(3):
+        write(raw / f"{k}.parquet", [2 * k, 2 * k + 1], flow=[1.0, 2.0])
+    take_in(raw, lake)
+    write(raw / "1.parquet", [2, 3], flow=[8.0, 9.0])
+    commit = ingest_module.commit_files
+
+    def compact_first(*given: object, **more: object) -> None:
+        DeltaTable(lake.uri("readings")).optimize.compact()
+        commit(*given, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest_module, "commit_files", compact_first)
+        with pytest.raises(TableError, match="Another program has written it meanwhile"):
+            ingest(raw, lake, config=CONFIG)
+    take_in(raw, lake)
+    assert flows(lake) == {0: 1.0, 1: 2.0, 2: 8.0, 3: 9.0, 4: 1.0, 5: 2.0}
+
+
+def test_of_two_commits_from_one_version_one_is_refused(raw: Path, lake: Lake) -> None:
+    """As where two runs write to a bucket, which has no lock."""
+    write(raw / "a.parquet", [0], flow=[1.0])
+    take_in(raw, lake)
+    uri, version = lake.uri("readings"), lake.readings_version()
+    table = DeltaTable(uri)
+    schema = readings_schema(lake.reading_columns())
+    commit_files(uri, FileChange((), (), since=version), schema=schema, commit_id="first")
+    with pytest.raises(TableError, match="Another program"):
+        commit_files(uri, FileChange((), (), since=version), schema=schema, commit_id="second")
+    transaction = Transaction(WRITER, version + 1)
+    with pytest.raises(CommitFailedError, match=r"[Cc]oncurrent"):
+        table.create_write_transaction(
+            [],
+            mode="append",
+            schema=table.schema(),
+            partition_by=["asset", "date"],
+            commit_properties=CommitProperties(app_transactions=[transaction]),
+        )
+
+
+def test_sensors_in_files_of_their_own_come_in_where_files_may_lack_sensors(
+    raw: Path, lake: Lake
+) -> None:
+    write(raw / "flow.parquet", [0, 1, 2], flow=[1.0, 2.0, 3.0])
+    write(raw / "level.parquet", [1, 2, 3], level=[7.0, 8.0, 9.0])
+    (raw / "broken.parquet").write_bytes(b"PAR1")
+    config = CONFIG.model_copy(update={"missing_sensors": "missing"})
+    result = ingest(raw, lake, config=config)
+    assert [failed.name for failed in result.failed] == ["broken.parquet"]
+    table = lake.read_readings()
+    assert table["flow"].to_pylist() == [1.0, 2.0, 3.0, None]
+    assert table["level"].to_pylist() == [None, 7.0, 8.0, 9.0]
+
+
+def test_files_that_are_no_numbers_to_one_another_leave_the_contract_to_the_first(
+    raw: Path, lake: Lake
+) -> None:
+    write(raw / "a.parquet", [0, 1], flow=[1.0, 2.0])
+    write(raw / "b.parquet", [2, 3], flow=["x", "y"])
+    config = CONFIG.model_copy(update={"missing_sensors": "missing"})
+    result = ingest(raw, lake, config=config)
+    assert [failed.name for failed in result.failed] == ["b.parquet"]
+    assert flows(lake) == {0: 1.0, 1: 2.0}
+
+
+def test_the_hour_that_comes_twice_is_noted_though_its_rows_go_to_quarantine(
+    raw: Path, lake: Lake
+) -> None:
+    """Local times that say nothing of a zone, over the end of summer time."""
+    start = int(np.datetime64("2024-10-27 00:00", "s").astype(np.int64)) - START
+    minutes = [60 * k for k in [*range(180), *range(120, 240)]]
+    flow = np.arange(len(minutes), dtype=float)
+    write(raw / "a.parquet", [start + second for second in minutes], flow=flow)
+    result = ingest(raw, lake, config=ReadingsConfig(period_s=60.0))
+    assert result.num_quarantined == 60
+    assert any("Set timezone in the settings" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([[1.0], [2.0]]),
+        pa.array([{"a": 1}, {"a": 2}]),
+        pa.array([b"\xff\xfe", b"\xff"], pa.binary()),
+        pa.DictionaryArray.from_arrays([0, 1], pa.array([b"\xff", b"\xfe"]).view(pa.string())),
+    ],
+    ids=["list", "struct", "bytes", "no utf-8"],
+)
+def test_an_asset_column_that_cannot_be_read_does_not_stop_the_other_files(
+    raw: Path, lake: Lake, column: pa.Array
+) -> None:
+    names = pa.array(["p", "p"])
+    write(raw / "a.parquet", [0, 1], flow=[1.0, 2.0], asset=names)
+    write(raw / "b.parquet", [2, 3], flow=[1.0, 2.0], asset=column)
+    write(raw / "c.parquet", [4, 5], flow=[1.0, 2.0], asset=names)
+    result = take_in(raw, lake)
+    assert [failed.name for failed in result.failed] == ["b.parquet"]
+    assert result.num_kept == 4

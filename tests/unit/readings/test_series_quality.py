@@ -28,8 +28,19 @@ def with_values(values: np.ndarray, **changed: float) -> np.ndarray:
         (with_values(WAVE, at_0=9.0, at_499=9.0), []),
         (with_values(WAVE, at_100=9.0, at_101=9.0), []),
         (np.array([1.0, 9.0]), []),
+        (with_values(np.repeat(np.sin(np.arange(2_000.0)), 10), at_5005=1e6), [5005]),
     ],
-    ids=["wave", "two", "step", "switch", "one of a flat line", "ends", "two in a row", "short"],
+    ids=[
+        "wave",
+        "two",
+        "step",
+        "switch",
+        "one of a flat line",
+        "ends",
+        "two in a row",
+        "short",
+        "held",
+    ],
 )
 def test_spikes_leave_both_neighbours_and_return(values, spikes):
     assert find_spikes(values).tolist() == spikes
