@@ -44,10 +44,11 @@ MAX_WHOLE_NAME = 24
 
 REASONS: dict[str, str] = {
     Problem.NO_TIMESTAMP: "no time",
-    Problem.IMPLAUSIBLE_TIME: "a time before 1980-01-06 or after 2099: a clock that restarted?",
+    Problem.IMPLAUSIBLE_TIME: "a time before 1980-01-06 or after 2099, or one that a local clock "
+    "skipped",
     Problem.NO_ASSET: "no asset, though there is an asset column",
     Problem.NO_SENSOR: "a value of long input that names no sensor",
-    Problem.DUPLICATE: "same asset, time and values as a row that is kept",
+    Problem.DUPLICATE: "same asset and time as a row that is kept, nothing that contradicts it",
     Problem.CONFLICTING_DUPLICATE: "same asset and time as a row that is kept, other values",
     "too_few_sensors": "too few of its sensors have a value",
     "not_finite": "its numbers are beyond what the model can compute",
