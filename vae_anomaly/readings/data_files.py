@@ -49,9 +49,6 @@ MAX_DISTINCT_SHARE = 0.4
 WRITER = "readings"
 """Application transaction that every commit of ours bears, so that of two at once one fails."""
 
-FEW_COMMITS, MAX_COMMITS_SINCE = 10, 1_000
-"""Commits of other programs, as compaction, that may have come after our last one."""
-
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 ACTION_COLUMNS = frozenset(
@@ -332,28 +329,6 @@ def commit_files(
             partition_by=list(PARTITIONS),
             commit_properties=properties,
         )
-
-
-def find_last_note(uri: str, *, kind: str) -> str | None:
-    """Return the note of the newest commit of a kind that has one, None where there is none.
-
-    Args:
-        uri: The table.
-        kind: What the names of such commits begin with, up to the colon.
-
-    Raises:
-        TableError: The table cannot be read.
-    """
-    with explain_table_errors("read", uri):
-        if not DeltaTable.is_deltatable(uri):
-            return None
-        table = DeltaTable(uri)
-        for limit in (FEW_COMMITS, MAX_COMMITS_SINCE):
-            for entry in table.history(limit=limit):
-                for name, note in entry.items():
-                    if name.startswith(f"{kind}:"):
-                        return str(note)
-    return None
 
 
 def _find_repetitive(table: pa.Table) -> list[str]:

@@ -15,6 +15,9 @@ BATCH_LETTERS = 16
 """Letters of the content hash that name a delivery: 64 bits."""
 
 STATUS_DONE = "done"
+STATUS_ABANDONED = "abandoned"
+"""Broken off, and its file is no more or has other content: nothing of it is left."""
+
 STATUS_FAILED = "failed"
 """Tried again at each ingest, since settings or contract may have been mended."""
 
@@ -37,6 +40,8 @@ class DeliveryBook:
         self._times_seen: Counter[str] = Counter()
         self._batches: set[str] = set()
         self._num_deliveries = 0
+        for row in ledger.filter(pc.equal(ledger["status"], STATUS_ABANDONED)).to_pylist():
+            self.add_abandoned(row)
         done = ledger.filter(pc.equal(ledger["status"], STATUS_DONE))
         for row in done.sort_by([("delivery", "ascending"), ("source", "ascending")]).to_pylist():
             self.add(row)
@@ -51,6 +56,10 @@ class DeliveryBook:
         self._active[row["content_hash"]] += 1
         self._times_seen[row["content_hash"]] += 1
         self._num_deliveries = max(self._num_deliveries, row["delivery"] or 0)
+
+    def add_abandoned(self, row: dict[str, Any]) -> None:
+        """Note one more row of the ledger, of a delivery that never came to be."""
+        self._batches.add(row["batch"])
 
     def has_batch(self, batch: str) -> bool:
         """Whether a delivery is in the ledger."""
@@ -83,7 +92,15 @@ class DeliveryBook:
     def name_batch(self, content_hash: str) -> str:
         """Name the next delivery of a content; the same content may come again after others."""
         times = self._times_seen[content_hash]
-        return content_hash[:BATCH_LETTERS] + (f"-{times + 1}" if times else "")
+        while True:
+            batch = content_hash[:BATCH_LETTERS] + (f"-{times + 1}" if times else "")
+            if batch not in self._batches:
+                return batch
+            times += 1  # a delivery of this content was abandoned
+
+    def make_abandoned_row(self, batch: str) -> dict[str, Any]:
+        """Make a row of the ledger for a delivery that never came to be."""
+        return {"source": "", "content_hash": "", "batch": batch, "status": STATUS_ABANDONED}
 
     def make_row(self, file: RawFile, content_hash: str, *, status: str) -> dict[str, Any]:
         """Make a row of the ledger, without its counts."""

@@ -16,6 +16,9 @@ from vae_anomaly.readings.selection import Selection
 
 logger = logging.getLogger(__name__)
 
+FEW_COMMITS, MAX_COMMITS_SINCE = 10, 1_000
+"""Commits of other programs, as compaction, that may have come after our last one."""
+
 TRANSACTION_VERSION = 1
 """Every commit has its own transaction name, so that its version says only: done."""
 
@@ -199,6 +202,41 @@ def find_mark(uri: str, name: str) -> int | None:
         return DeltaTable(uri).transaction_version(name)
 
 
+def find_last_note(uri: str, *, kind: str) -> str | None:
+    """Return the note of the newest commit of a kind that has one, None where there is none.
+
+    Args:
+        uri: The table.
+        kind: What the names of such commits begin with, up to the colon.
+
+    Raises:
+        TableError: The table cannot be read.
+    """
+    with explain_table_errors("read", uri):
+        if not DeltaTable.is_deltatable(uri):
+            return None
+        table = DeltaTable(uri)
+        for limit in (FEW_COMMITS, MAX_COMMITS_SINCE):
+            for entry in table.history(limit=limit):
+                for name, note in entry.items():
+                    if name.startswith(f"{kind}:"):
+                        return str(note)
+    return None
+
+
+def delete_rows(uri: str, **equal: str) -> None:
+    """Delete the rows in which columns have these texts; nothing is done without a table.
+
+    Raises:
+        TableError: The table cannot be read or written.
+    """
+    if not has_table(uri):
+        return
+    quoted = {name: text.replace("'", "''") for name, text in equal.items()}
+    with explain_table_errors("write", uri):
+        DeltaTable(uri).delete(" AND ".join(f"{name} = '{text}'" for name, text in quoted.items()))
+
+
 def read_table(
     uri: str,
     *,
@@ -269,7 +307,10 @@ def _align_struct(array: pa.StructArray, type_: pa.StructType) -> pa.StructArray
 def _commit_properties(commit_id: str) -> CommitProperties | None:
     if not commit_id:
         return None
-    return CommitProperties(app_transactions=[Transaction(commit_id, TRANSACTION_VERSION)])
+    return CommitProperties(
+        app_transactions=[Transaction(commit_id, TRANSACTION_VERSION)],
+        custom_metadata={commit_id: commit_id.partition(":")[2]},  # for `find_last_note`
+    )
 
 
 def writer_properties() -> WriterProperties:

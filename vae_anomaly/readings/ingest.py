@@ -31,11 +31,10 @@ from vae_anomaly.readings.contract import (
 from vae_anomaly.readings.data_files import (
     FileChange,
     commit_files,
-    find_last_note,
     list_data_files,
 )
 from vae_anomaly.readings.deliveries import STATUS_DONE, STATUS_FAILED, DeliveryBook
-from vae_anomaly.readings.delta import keep_few_files
+from vae_anomaly.readings.delta import find_last_note, keep_few_files
 from vae_anomaly.readings.files import (
     Location,
     RawFile,
@@ -69,6 +68,9 @@ CHUNK_BYTES = 1 << 20
 MAX_ASSET_BYTES = 240
 """Longest asset name as it stands in a folder's name; filesystems allow 255 with the rest."""
 
+
+BESIDE = ("quality", "quarantine", "superseded")
+"""Tables that are written before the commit on `readings`, in this order."""
 
 READ_WHOLE = ("ledger", "quality")
 """Tables that grow by a small file with each delivery, and are read as a whole."""
@@ -184,6 +186,7 @@ def _ingest(
         results.append(intake.take_in(file))
         if on_file is not None:
             on_file(file.name, number, len(files))
+    intake.abandon()
     new = [result for result in results if result.is_new]
     for table in READ_WHOLE if new else ():
         keep_few_files(lake.uri(table), max_files=MAX_FILES)
@@ -218,6 +221,8 @@ class _Intake:
         self._contract = lake.read_contract()
         self.ledger = DeliveryBook(lake.read_ledger())
         self._complete_last()
+        last = {find_last_note(lake.uri(name), kind=name) for name in BESIDE}
+        self._pending = {batch for batch in last if batch and not self.ledger.has_batch(batch)}
         if self._contract is not None:
             check_settings(self._contract, config)
 
@@ -229,6 +234,19 @@ class _Intake:
             self._lake.append_ledger([row], commit_id=f"ledger:{row['batch']}")
             self.ledger.add(row)
             logger.info("completed %s, which was broken off", row["source"])
+
+    def abandon(self) -> None:
+        """Take back what was written beside `readings` for a delivery that was broken off.
+
+        It is one that this ingest did not complete: its file is no more, or has other content.
+        """
+        for batch in self._pending:
+            if not self.ledger.has_batch(batch):
+                row = self.ledger.make_abandoned_row(batch) | _count(_FileResult())
+                self._lake.delete_beside(batch)
+                self._lake.append_ledger([row], commit_id=f"ledger:{batch}")
+                self.ledger.add_abandoned(row)
+                logger.info("took back delivery %s, which was broken off", batch)
 
     def find_contract(self, files: Sequence[RawFile]) -> None:
         """Write down a contract, where there is none yet.
@@ -383,7 +401,12 @@ class _Intake:
         """Write what goes to other tables than `readings`; return the counts."""
         lake, batch = self._lake, delivery.batch
         num_entries = lake.append_quarantine(
-            _describe_quarantined(file, part, outcome, columns=lake.reading_columns()),
+            (
+                row | {"batch": batch}
+                for row in _describe_quarantined(
+                    file, part, outcome, columns=lake.reading_columns()
+                )
+            ),
             commit_id=f"quarantine:{batch}",
         )
         withdrawn = pa.concat_tables(outcome.withdrawn) if outcome.withdrawn else None

@@ -29,6 +29,7 @@ QUARANTINE = pa.schema(
     [
         ("source", pa.string()),
         ("row", pa.int64()),
+        ("batch", pa.string()),
         ("reason", pa.string()),
         ("rule", pa.string()),
         ("first_seen", TIME),

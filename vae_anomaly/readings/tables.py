@@ -131,6 +131,12 @@ class Lake:
         table = rows.append_column("_superseded_by", pa.repeat(batch, rows.num_rows))
         return delta.append_once(self.uri("superseded"), table, commit_id=commit_id)
 
+    def delete_beside(self, batch: str) -> None:
+        """Delete what a delivery that never came to be has left in other tables."""
+        delta.delete_rows(self.uri("quality"), batch=batch)
+        delta.delete_rows(self.uri("quarantine"), batch=batch)
+        delta.delete_rows(self.uri("superseded"), _superseded_by=batch)
+
     def append_quality(
         self, found: Sequence[SensorQuality], *, source: str, batch: str, commit_id: str
     ) -> bool:

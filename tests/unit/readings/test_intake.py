@@ -438,3 +438,42 @@ def test_an_asset_column_that_cannot_be_read_does_not_stop_the_other_files(
     result = take_in(raw, lake)
     assert [failed.name for failed in result.failed] == ["b.parquet"]
     assert result.num_kept == 4
+
+
+@pytest.mark.parametrize(
+    "broken", ["append_quarantine", "append_superseded", "commit_files", "append_ledger"]
+)
+@pytest.mark.parametrize("then", ["changed", "gone", "back"])
+def test_what_a_kill_left_of_a_delivery_that_never_comes_is_taken_back(
+    raw: Path, lake: Lake, monkeypatch: pytest.MonkeyPatch, broken: str, then: str
+) -> None:
+    """The file changes, goes away, or is as it was, before the run is repeated."""
+    file = write(raw / "a.parquet", [0, 1, 2], flow=[1.0, 2.0, 3.0])
+    write(raw / "z.parquet", [9], flow=[1.0])
+    take_in(raw, lake)
+    write(raw / "a.parquet", [0, 2, 2], flow=[1.0, 7.0, 8.0])
+    content = file.read_bytes()
+    where = ingest_module if broken == "commit_files" else Lake
+    with monkeypatch.context() as patch:
+        patch.setattr(where, broken, raise_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(raw, lake, config=CONFIG)
+    is_committed = broken == "append_ledger"
+    if then == "changed":
+        write(raw / "a.parquet", [0, 1], flow=[1.0, 5.0])
+    else:
+        file.unlink()
+    take_in(raw, lake)
+    assert all(balance.holds for balance in verify_ledger(lake))
+    left = {2: 7.0} if is_committed else {2: 3.0}
+    before = {0: 1.0, 9: 1.0} | left
+    expected = before | ({1: 5.0} if then == "changed" else {} if is_committed else {1: 2.0})
+    assert flows(lake) == expected
+    if then == "back":
+        file.write_bytes(content)
+        take_in(raw, lake)
+        assert all(balance.holds for balance in verify_ledger(lake))
+        assert flows(lake) == {0: 1.0, 2: 7.0, 9: 1.0}
+        assert lake.read_quarantine().num_rows == 1
+    known = {row["batch"] for row in lake.read_ledger().to_pylist() if row["status"] == "done"}
+    assert set(lake.read_quality()["batch"].to_pylist()) == known
