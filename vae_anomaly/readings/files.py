@@ -93,6 +93,10 @@ def explain_file_errors(path: str) -> Iterator[None]:
         raise ReadingsError(f"Cannot read '{path}': {_one_line(error)}.") from error
 
 
+VALUE_ERRORS = (pa.ArrowException, UnicodeError, OverflowError)
+"""What Arrow raises where values are not what it can read."""
+
+
 def explain_value_error(path: str, error: Exception) -> ReadingsError:
     """Return what to say where values of a file cannot be read, whatever that raised."""
     return ReadingsError(

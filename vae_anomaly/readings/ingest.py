@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -17,16 +16,11 @@ import pyarrow as pa
 from vae_anomaly.config import ReadingsConfig
 from vae_anomaly.domain import Contract, Problem
 from vae_anomaly.errors import ContractError, ReadingsError
-from vae_anomaly.readings.check import check_parts, match_contract, require_one_asset
-from vae_anomaly.readings.chunks import MIN_CHUNK_ROWS, read_chunks, read_head
+from vae_anomaly.readings.check import require_one_asset
+from vae_anomaly.readings.chunks import MIN_CHUNK_ROWS, read_chunks
 from vae_anomaly.readings.clock_steps import ClockSteps, find_clock_steps
-from vae_anomaly.readings.columns import merge_columns
 from vae_anomaly.readings.contract import (
-    check_settings,
     list_names,
-    note_unknown_columns,
-    note_unknown_names,
-    require_asset,
 )
 from vae_anomaly.readings.data_files import (
     FileChange,
@@ -36,6 +30,7 @@ from vae_anomaly.readings.data_files import (
 from vae_anomaly.readings.deliveries import STATUS_DONE, STATUS_FAILED, DeliveryBook
 from vae_anomaly.readings.delta import find_last_note, keep_few_files
 from vae_anomaly.readings.files import (
+    VALUE_ERRORS,
     Location,
     RawFile,
     explain_file_errors,
@@ -44,6 +39,7 @@ from vae_anomaly.readings.files import (
 )
 from vae_anomaly.readings.hive import describe_folders
 from vae_anomaly.readings.intake import Delivery, Outcome, Staging
+from vae_anomaly.readings.lake_contract import LakeContract
 from vae_anomaly.readings.layout import readings_schema
 from vae_anomaly.readings.lock import hold_lock
 from vae_anomaly.readings.notes import note_period
@@ -179,7 +175,7 @@ def _ingest(
     *,
     on_file: Callable[[str, int, int], None] | None,
 ) -> IngestResult:
-    intake.find_contract(files)
+    intake.contract.find_in(files)
     ordered = sorted(files, key=lambda file: not intake.ledger.is_known_source(file))
     results = []
     for number, file in enumerate(ordered, start=1):
@@ -218,13 +214,11 @@ class _Intake:
         self._config = config
         self._ranges = ranges
         lake.require_layout()
-        self._contract = lake.read_contract()
+        self.contract = LakeContract(lake, config)
         self.ledger = DeliveryBook(lake.read_ledger())
         self._complete_last()
         last = {find_last_note(lake.uri(name), kind=name) for name in BESIDE}
         self._pending = {batch for batch in last if batch and not self.ledger.has_batch(batch)}
-        if self._contract is not None:
-            check_settings(self._contract, config)
 
     def _complete_last(self) -> None:
         """Write the row of the ledger of a delivery that was broken off after its commit."""
@@ -248,45 +242,6 @@ class _Intake:
                 self.ledger.add_abandoned(row)
                 logger.info("took back delivery %s, which was broken off", batch)
 
-    def find_contract(self, files: Sequence[RawFile]) -> None:
-        """Write down a contract, where there is none yet.
-
-        It is that of the first file that has one. Where files may lack sensors, it has those of
-        all files that can be read, so that sensors may come in files of their own.
-        """
-        if self._contract is not None:
-            return
-        if self._config.missing_sensors == "missing":
-            self._find_common_contract(files)
-        for file in files if self._contract is None else ():
-            try:
-                part = open_file(file, config=self._config)
-                if part.num_rows == 0:
-                    continue
-                self._contract = self._infer([part])
-            except (ReadingsError, ContractError):
-                continue  # its turn to fail with a reason comes in `take_in`
-            return
-
-    def _find_common_contract(self, files: Sequence[RawFile]) -> None:
-        parts = []
-        for file in files:
-            with suppress(ReadingsError, ContractError):  # as above
-                parts.append(open_file(file, config=self._config))
-        parts = [part for part in parts if part.num_rows]
-        with suppress(ReadingsError, ContractError):  # the first file has to do then
-            self._contract = self._infer(parts) if parts else None
-
-    def _infer(self, parts: Sequence[RawPart]) -> Contract:
-        """Infer the contract from the first rows of the first part, and write it down.
-
-        Of the others the columns count, and one row.
-        """
-        head = [read_head(parts[0]), *(read_head(part, max_rows=1) for part in parts[1:])]
-        contract = check_parts(head, config=self._config).contract
-        self._lake.write_contract(contract)
-        return contract
-
     def take_in(self, file: RawFile) -> _FileResult:
         if self.ledger.is_unchanged(file):
             return _FileResult()
@@ -302,16 +257,16 @@ class _Intake:
             reason: ReadingsError | ContractError = _explain_size(file)
         except (ReadingsError, ContractError) as error:
             reason = error
-        except (pa.ArrowException, UnicodeError, OverflowError) as error:
+        except VALUE_ERRORS as error:
             reason = explain_value_error(file.path, error)
         self._record_failure(file, content_hash, reason)
         return _FileResult(failure=str(reason))
 
     def _describe_folders(self, file: RawFile) -> str:
-        return describe_folders(file.key, config=self._config, contract=self._contract)
+        return describe_folders(file.key, config=self._config, contract=self.contract.found)
 
     def _take_in_rows(self, file: RawFile, content_hash: str) -> _FileResult:
-        part = open_file(file, config=self._config, contract=self._contract)
+        part = open_file(file, config=self._config, contract=self.contract.found)
         if part.num_rows == 0:
             result = _FileResult(is_new=True, notes=("no rows",))
             self._record(file, content_hash, result)
@@ -328,7 +283,7 @@ class _Intake:
     def _stage(
         self, file: RawFile, content_hash: str, part: RawPart, delivery: Delivery
     ) -> tuple[_FileResult, dict[str, Any]]:
-        contract, notes = self._match(part)
+        contract, notes = self.contract.match(part)
         folder, columns = self._lake.readings_folder(), self._lake.reading_columns()
         with Staging(folder, delivery, columns=columns, ranges=self._ranges) as staging:
             notes += self._stage_rows(file, part, contract, staging)
@@ -381,19 +336,6 @@ class _Intake:
             names = np.array(contract.sensor_names, dtype=object)[empty].tolist()
             notes += (f"sensors without any value: {list_names(names)}",)
         return (*write_notes([part]), *notes, *clock.write_notes())
-
-    def _match(self, part: RawPart) -> tuple[Contract, tuple[str, ...]]:
-        """Check the columns of a file against the contract of the lake."""
-        if self._contract is None:
-            self._contract = self._infer([part])
-        if self._contract.asset is None:
-            require_asset(part.schema.names, self._config.asset, purpose="ingest")
-        columns = merge_columns([part])
-        contract = match_contract(columns, self._contract, self._config.asset, purpose="ingest")
-        return contract, (
-            *note_unknown_columns(columns, contract),
-            *note_unknown_names(self._config, part.schema.names, contract),
-        )
 
     def _write_beside(
         self, file: RawFile, part: RawPart, delivery: Delivery, outcome: Outcome

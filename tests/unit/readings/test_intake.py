@@ -428,15 +428,16 @@ def test_the_hour_that_comes_twice_is_noted_though_its_rows_go_to_quarantine(
     ],
     ids=["list", "struct", "bytes", "no utf-8"],
 )
+@pytest.mark.parametrize("bad", ["0.parquet", "b.parquet"], ids=["first", "later"])
 def test_an_asset_column_that_cannot_be_read_does_not_stop_the_other_files(
-    raw: Path, lake: Lake, column: pa.Array
+    raw: Path, lake: Lake, column: pa.Array, bad: str
 ) -> None:
     names = pa.array(["p", "p"])
     write(raw / "a.parquet", [0, 1], flow=[1.0, 2.0], asset=names)
-    write(raw / "b.parquet", [2, 3], flow=[1.0, 2.0], asset=column)
+    write(raw / bad, [2, 3], flow=[1.0, 2.0], asset=column)
     write(raw / "c.parquet", [4, 5], flow=[1.0, 2.0], asset=names)
     result = take_in(raw, lake)
-    assert [failed.name for failed in result.failed] == ["b.parquet"]
+    assert [failed.name for failed in result.failed] == [bad]
     assert result.num_kept == 4
 
 
