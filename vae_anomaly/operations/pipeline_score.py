@@ -41,6 +41,13 @@ logger = logging.getLogger(__name__)
 BATCH_STEPS = 100_000
 """Steps that are scored and written at once: it bounds memory, and keeps commits few."""
 
+NEAR_STEPS = 4_000
+"""Stretches no further apart are read at once: to read so many steps costs less than to read
+twice."""
+
+MAX_READ_STEPS = 500_000
+"""Steps that are read at once, those between near stretches included."""
+
 ItemT = TypeVar("ItemT")
 
 
@@ -204,21 +211,32 @@ def read_stretches(view: LakeView, stretches: Sequence[Stretch]) -> tuple[pa.Tab
         The readings, each once, and which of them belong to the stretches. Shape `(rows,)`.
     """
     tables, wanted = [], []
-    for group in _join_reads(stretches):
-        first, last = group[0], group[-1]
-        table = view.read(first.asset, start_us=first.read_from_us, end_us=last.read_to_us)
-        starts = np.array([item.start_us for item in group])
-        ends = np.array([item.end_us for item in group])
+    for group in _join_reads(stretches, period_us=view.period_us):
+        bounds = np.array(
+            [(item.read_from_us, item.start_us, item.end_us, item.read_to_us) for item in group]
+        )
+        read_from, starts, ends, read_to = bounds.T
+        table = view.read(group[0].asset, start_us=int(read_from[0]), end_us=int(read_to.max()))
+        is_read = _are_within(to_microseconds(table), read_from, np.maximum.accumulate(read_to))
+        table = table.filter(pa.array(is_read))
         wanted.append(_are_within(to_microseconds(table), starts, ends))
         tables.append(table)
     return pa.concat_tables(tables), np.concatenate(wanted)
 
 
-def _join_reads(stretches: Sequence[Stretch]) -> Iterator[list[Stretch]]:
-    """Gather stretches of an asset that are read together, as they share readings."""
+def _join_reads(stretches: Sequence[Stretch], *, period_us: int) -> Iterator[list[Stretch]]:
+    """Gather stretches of an asset that are read at once: they share readings, or are near."""
+
+    def is_near(group: Sequence[Stretch], item: Stretch) -> bool:
+        gap_us = item.read_from_us - group[-1].read_to_us
+        length_us = item.read_to_us - group[0].read_from_us
+        return gap_us <= 0 or (
+            gap_us <= NEAR_STEPS * period_us and length_us <= MAX_READ_STEPS * period_us
+        )
+
     group: list[Stretch] = []
     for item in stretches:
-        if group and (item.asset != group[-1].asset or item.read_from_us > group[-1].read_to_us):
+        if group and (item.asset != group[-1].asset or not is_near(group, item)):
             yield group
             group = []
         group.append(item)
@@ -227,6 +245,7 @@ def _join_reads(stretches: Sequence[Stretch]) -> Iterator[list[Stretch]]:
 
 
 def _are_within(times: IntArray, starts: IntArray, ends: IntArray) -> BoolArray:
+    """Tell which times are in `[start, end)` of the last span that begins before them."""
     place = np.searchsorted(starts, times, side="right") - 1
     inside: BoolArray = (place >= 0) & (times < ends[np.maximum(place, 0)])
     return inside

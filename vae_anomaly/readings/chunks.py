@@ -12,8 +12,8 @@ from vae_anomaly.domain import Contract
 from vae_anomaly.readings.load import LoadedReadings, load_readings
 from vae_anomaly.readings.parts import PROBLEM_COLUMN, RawPart
 
-CHUNK_CELLS = 16_000_000
-"""Values per chunk, those of times, assets and orders included: 128 MB of them."""
+CHUNK_CELLS = 8_000_000
+"""Values per chunk, those of times, assets and orders included: 64 MB of them."""
 
 CELLS_PER_ROW = 8
 """What a row takes beside its sensors, in values: time, asset, problem, places in orders."""

@@ -42,9 +42,13 @@ PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 ASCENDING = ("timestamp", "_row")
 """Columns of which the differences take less room than the values."""
 
-SAMPLE_VALUES = 2_048
-MAX_DISTINCT_SHARE = 0.4
-"""A column with a smaller share of distinct values in the sample is written with a dictionary."""
+SAMPLE_VALUES = 4_096
+MAX_DISTINCT_SHARE = 0.75
+"""A column with a smaller share of distinct values in the sample is written with a dictionary.
+
+Of 86,400 rows this is about 10,000 distinct values: with fewer, a dictionary took .5 to .8 of the
+time and .6 to .9 of the room; with values that never repeat, 2 times the time.
+"""
 
 WRITER = "readings"
 """Application transaction that every commit of ours bears, so that of two at once one fails."""

@@ -14,6 +14,9 @@ from deltalake.exceptions import TableNotFoundError
 from vae_anomaly.errors import TableError
 from vae_anomaly.readings.selection import Selection
 
+FILE_BYTES = 16 << 20
+"""Size of the files that an append makes: the writer holds each in memory until it is done."""
+
 logger = logging.getLogger(__name__)
 
 FEW_COMMITS, MAX_COMMITS_SINCE = 10, 1_000
@@ -136,6 +139,7 @@ def append_once(
             mode="append",
             partition_by=list(partition_by) or None,
             schema_mode="merge",
+            target_file_size=FILE_BYTES,
             writer_properties=writer_properties(),
             commit_properties=_commit_properties(commit_id),
         )

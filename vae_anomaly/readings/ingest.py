@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import pyarrow as pa
 
 from vae_anomaly.config import ReadingsConfig
 from vae_anomaly.domain import Contract, Problem
@@ -291,14 +290,13 @@ class _Intake:
             staging.settle(
                 list_data_files(folder.uri, spans=staging.find_spans(), version=version)
             )
-            quality = staging.list_quality()
-        self._lake.append_quality(
-            quality,
-            source=delivery.source,
-            batch=delivery.batch,
-            commit_id=f"quality:{delivery.batch}",
-        )
-        result = self._write_beside(file, part, delivery, staging.outcome)
+            self._lake.append_quality(
+                staging.list_quality(),
+                source=delivery.source,
+                batch=delivery.batch,
+                commit_id=f"quality:{delivery.batch}",
+            )
+            result = self._write_beside(file, part, delivery, staging.outcome)
         result = replace(result, notes=tuple(dict.fromkeys(notes)))
         row = self.ledger.make_row(file, content_hash, status=STATUS_DONE) | _count(result)
         if staging.added or staging.removed:
@@ -351,9 +349,10 @@ class _Intake:
             ),
             commit_id=f"quarantine:{batch}",
         )
-        withdrawn = pa.concat_tables(outcome.withdrawn) if outcome.withdrawn else None
-        if withdrawn is not None:
-            lake.append_superseded(withdrawn, batch=batch, commit_id=f"superseded:{batch}")
+        if outcome.withdrawn.num_rows:
+            lake.append_superseded(
+                outcome.withdrawn.read(), batch=batch, commit_id=f"superseded:{batch}"
+            )
         return _FileResult(
             is_new=True,
             num_rows=outcome.num_rows,
@@ -361,7 +360,7 @@ class _Intake:
             num_quarantined=outcome.num_quarantined,
             num_duplicates=outcome.num_rows - outcome.num_kept - outcome.num_quarantined,
             num_entries=num_entries,
-            num_withdrawn=withdrawn.num_rows if withdrawn is not None else 0,
+            num_withdrawn=outcome.withdrawn.num_rows,
             num_restored=outcome.num_restored,
         )
 
@@ -438,7 +437,7 @@ def _describe_quarantined(
             conflicts.append(rows[Problem.CONFLICTING_DUPLICATE])
         rows[Problem.CONFLICTING_DUPLICATE] = np.concatenate(conflicts)
     yield from quarantine_rows(part, rows, source=file.name, first_seen_us=file.modified_us)
-    for lost in outcome.lost:
+    for lost in outcome.lost.read():
         yield from quarantine_values(lost, columns=columns, first_seen_us=file.modified_us)
 
 

@@ -41,6 +41,7 @@ from vae_anomaly.readings.shared_rows import (
     read_shares,
     read_values,
 )
+from vae_anomaly.readings.spool import Spool
 
 ROW_PROBLEMS = (
     Problem.NO_TIMESTAMP,
@@ -91,8 +92,8 @@ class Outcome:
     num_kept: int = 0
     quarantined: dict[Problem, list[IntArray]] = field(default_factory=dict)
     kept_losers: list[IntArray] = field(default_factory=list)
-    lost: list[pa.Table] = field(default_factory=list)
-    withdrawn: list[pa.Table] = field(default_factory=list)
+    lost: Spool = field(default_factory=Spool)
+    withdrawn: Spool = field(default_factory=Spool)
     num_restored: int = 0
 
     @property
@@ -146,6 +147,8 @@ class Staging:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self.outcome.lost.close()
+        self.outcome.withdrawn.close()
 
     def add(self, readings: Readings, *, start: int) -> IntArray:
         """Judge and stage the rows of one chunk; return the usable ones, sorted.
@@ -315,7 +318,7 @@ class Staging:
         if not is_gone.any():
             return old, False
         gone = shares.take(np.flatnonzero(is_gone))
-        self.outcome.withdrawn.append(as_rows(old, gone, columns))
+        self.outcome.withdrawn.add(as_rows(old, gone, columns))
         left = shares.take(np.flatnonzero(~is_gone & np.isin(shares.rows, gone.rows)))
         restored = np.unique(left.rows)
         self.outcome.num_restored += restored.size
@@ -391,7 +394,7 @@ class Staging:
                 position = lost.column_names.index(column)
                 only = pa.array(np.where(is_lost[:, k], values[:, k], np.nan), from_pandas=True)
                 lost = lost.set_column(position, column, only)
-            self.outcome.lost.append(lost)
+            self.outcome.lost.add(lost)
 
     def _note_losers(self, others: IntArray, losers: IntArray) -> None:
         is_other = np.isin(losers, others)

@@ -51,15 +51,17 @@ def quarantine_rows(
     Yields:
         Rows of the schema `layout.QUARANTINE`, in the order of the file.
     """
-    problems = [problem for problem, found in rows.items() for _ in range(found.size)]
+    problems = tuple(rows)
     every = np.concatenate([np.zeros(0, dtype=np.int64), *rows.values()])
     order = np.argsort(every, kind="stable")
-    contents = _read_rows(part, every[order])
-    for position, content in zip(order.tolist(), contents, strict=True):
-        problem = problems[position]
+    counts = [found.size for found in rows.values()]
+    codes = np.repeat(np.arange(len(problems), dtype=np.int8), counts)[order]
+    every = every[order]
+    for row, code, content in zip(every, codes, _read_rows(part, every), strict=True):
+        problem = problems[code]
         yield {
             "source": source,
-            "row": int(every[position]),
+            "row": int(row),
             "reason": problem.value,
             "rule": RULES[problem],
             "first_seen": first_seen_us,
@@ -68,7 +70,7 @@ def quarantine_rows(
 
 
 def quarantine_values(
-    lost: pa.Table, *, columns: Mapping[str, str], first_seen_us: int | None
+    lost: pa.RecordBatch, *, columns: Mapping[str, str], first_seen_us: int | None
 ) -> Iterator[dict[str, Any]]:
     """Describe values of `readings` that gave way to those of a later file.
 

@@ -126,10 +126,16 @@ class Lake:
         """Return the column of `readings` of each sensor."""
         return name_columns(self._require_contract("read").sensor_names)
 
-    def append_superseded(self, rows: pa.Table, *, batch: str, commit_id: str) -> bool:
-        """Keep rows of `readings` that a correction is about to remove."""
-        table = rows.append_column("_superseded_by", pa.repeat(batch, rows.num_rows))
-        return delta.append_once(self.uri("superseded"), table, commit_id=commit_id)
+    def append_superseded(
+        self, rows: Iterator[pa.RecordBatch], *, batch: str, commit_id: str
+    ) -> bool:
+        """Keep rows of `readings`, one batch at least, that a correction is about to remove."""
+        named = (
+            part.append_column("_superseded_by", pa.repeat(batch, part.num_rows)) for part in rows
+        )
+        first = next(named)
+        reader = pa.RecordBatchReader.from_batches(first.schema, chain([first], named))
+        return delta.append_once(self.uri("superseded"), reader, commit_id=commit_id)
 
     def delete_beside(self, batch: str) -> None:
         """Delete what a delivery that never came to be has left in other tables."""

@@ -1,5 +1,6 @@
 """Scoring of the pipeline on real tables: whatever arrives when, the tables end the same."""
 
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -280,3 +281,39 @@ def test_a_version_that_becomes_champion_has_its_alert_events_and_gives_them_bac
         assert {alert.model_version for alert in alerts} == {version}
         assert [alert.event for alert in alerts] == [alert.event for alert in before]
         assert pipeline.score_readings(own).skipped
+
+
+def test_corrected_rows_near_one_another_are_read_at_once(config, monkeypatch):
+    pipeline.ingest_source(config)
+    let_arrive(config, 4)
+    pipeline.score_readings(config)
+    file = Path(config.source) / f"station_{END:%Y-%m-%d}.parquet"
+    table = pq.read_table(file)
+    is_changed = np.arange(table.num_rows) % 200 == 100
+    k = table.column_names.index("discharge_pressure")
+    changed = pc.multiply(table[k], pa.array(np.where(is_changed, 1.2, 1.0)))
+    pq.write_table(table.set_column(k, table.field(k), changed), file)
+    pipeline.ingest_source(config)
+    stretches: list[int] = []
+    reads: list[str] = []
+    read, read_stretches = pipeline_score.LakeView.read, pipeline_score.read_stretches
+    monkeypatch.setattr(
+        pipeline_score.LakeView,
+        "read",
+        lambda view, asset, **span: (reads.append(asset), read(view, asset, **span))[1],
+    )
+    monkeypatch.setattr(
+        pipeline_score,
+        "read_stretches",
+        lambda view, found: (stretches.append(len(found)), read_stretches(view, found))[1],
+    )
+    assert pipeline.score_readings(config).num_new_rows > 0
+    assert stretches == [np.count_nonzero(is_changed)]
+    assert len(reads) == 1
+    near = tables(config)
+    shutil.rmtree(config.lake.root)
+    pipeline.ingest_source(config)
+    pipeline.score_readings(config)
+    assert near[0].num_rows
+    for corrected, afresh in zip(near, tables(config), strict=True):
+        assert corrected.equals(afresh)
