@@ -40,6 +40,7 @@ GROUPS = {
         models.models,
         models.promote,
         models.rollback,
+        models.rescore,
     ),
 }
 

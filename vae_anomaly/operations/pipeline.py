@@ -11,7 +11,7 @@ from vae_anomaly.config import PipelineConfig
 from vae_anomaly.operations.pipeline_alerts import list_alerts
 from vae_anomaly.operations.pipeline_report import make_pipeline_report
 from vae_anomaly.operations.pipeline_results import Alert, ReportResult, ScoreResult, TrainResult
-from vae_anomaly.operations.pipeline_score import score_readings
+from vae_anomaly.operations.pipeline_score import rescore_readings, score_readings
 from vae_anomaly.operations.pipeline_train import has_champion, train_detector
 from vae_anomaly.readings.ingest import IngestResult, ingest
 from vae_anomaly.readings.tables import Lake
@@ -26,6 +26,7 @@ __all__ = [
     "ingest_source",
     "list_alerts",
     "make_pipeline_report",
+    "rescore_readings",
     "score_readings",
     "train_detector",
 ]
