@@ -25,7 +25,7 @@ class Receiver:
         delay_s: Seconds before each answer.
     """
 
-    secret: str = "s3cret-key"
+    secret: str = "s3cret-key"  # noqa: S105 - of a server on loopback
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     taken: dict[str, Any] = field(default_factory=dict)

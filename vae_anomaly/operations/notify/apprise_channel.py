@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import final
 
 from vae_anomaly.config import ChannelConfig
@@ -15,6 +16,9 @@ from vae_anomaly.operations.notify.channels import (
     require_variable,
 )
 from vae_anomaly.operations.notify.outbox import Arrived
+
+REASON = re.compile(r"(Socket|I/O) Exception:|Response Details:")
+"""What the lines begin with in which Apprise says why; they are at the level of debugging."""
 
 
 @final
@@ -29,7 +33,7 @@ class AppriseChannel:
         import apprise
 
         address = require_variable(name, channel.url_env, what="an Apprise address")
-        self._log = _open_log()
+        _open_log()
         self._apprise = apprise.Apprise()
         if not self._apprise.add(address) or len(self._apprise) != 1:
             raise NotifyError(
@@ -45,7 +49,7 @@ class AppriseChannel:
 
     def send(self, message: OutgoingMessage, *, now_us: int) -> Answer:  # noqa: ARG002
         """Send a message once; the key stands at its end, since most services have no field."""
-        self._log.lines.clear()
+        log = _open_log()
         mark = f"Message {message.key}"
         is_html = "<" in message.text and str(self._body_format).endswith("html")
         body = f"{message.text}\n{f'<p>{mark}</p>' if is_html else mark}"
@@ -57,28 +61,30 @@ class AppriseChannel:
             return Answer(Arrived.UNKNOWN, self._clean(f"{type(error).__name__}: {error}"))
         if is_sent:
             return Answer(Arrived.YES, "taken by the service")
-        return Answer(Arrived.NO, self._clean("; ".join(self._log.lines) or "not taken"))
+        return Answer(Arrived.NO, self._clean("; ".join(log.lines) or "not taken"))
 
     def _clean(self, text: str) -> str:
         return clean_answer(text, secrets=self._secrets)
 
 
 class _Lines(logging.Handler):
-    """Keeps the warnings of a library; nothing below, which may hold all of a message."""
+    """Keeps what a library says went wrong; other lines may hold all of a message."""
 
     def __init__(self) -> None:
-        super().__init__(level=logging.WARNING)
+        super().__init__(level=logging.DEBUG)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
+        line = record.getMessage()
+        if record.levelno >= logging.WARNING or REASON.match(line):
+            self.lines.append(line)
 
 
 def _open_log() -> _Lines:
     """Turn the log of Apprise to us alone: its lines hold addresses, and so passwords."""
     logger = logging.getLogger("apprise")
     logger.propagate = False
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.DEBUG)
     handler = _Lines()
     logger.handlers = [handler]
     return handler

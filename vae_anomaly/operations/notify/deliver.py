@@ -19,6 +19,7 @@ from vae_anomaly.operations.notify.channels import (
     open_channel,
 )
 from vae_anomaly.operations.notify.enqueue import ENQUEUE, enqueue_messages, read_clock
+from vae_anomaly.operations.notify.events import SEVERITIES
 from vae_anomaly.operations.notify.messages import seal_messages
 from vae_anomaly.operations.notify.outbox import Arrived, Attempt, Entry, Outbox, Status
 from vae_anomaly.operations.notify.text import write_text, write_title
@@ -26,6 +27,9 @@ from vae_anomaly.readings.lock import hold_lock
 
 DELIVER = "notify"
 """Lock of the one process that delivers."""
+
+WAIT_S = 60.0
+"""Seconds to wait for another that does."""
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +97,7 @@ def deliver_messages(
     if not config.notify.channels:
         return NotifyResult()
     outbox, counts, problems = Outbox(config.lake.root), Counter[Status](), []
-    with hold_lock(config.lake.root, DELIVER):
+    with hold_lock(config.lake.root, DELIVER, wait_s=WAIT_S):
         for name, settings in config.notify.channels.items():
             try:
                 channel = open_channel(name, settings)
@@ -171,7 +175,12 @@ def _seal(line: _Line, *, now_us: int) -> list[Entry]:
         line.outbox.write(sealed)
     merged = {row.key: row for row in (*rows, *sealed)}
     waiting = [row for row in merged.values() if row.status == Status.PENDING and row.message]
-    return sorted(waiting, key=lambda row: (row.due_us, row.created_us, row.key))
+    return sorted(waiting, key=_rank)
+
+
+def _rank(row: Entry) -> tuple[int, int, str]:
+    """Order rows for sending: the most severe first, then the oldest."""
+    return -SEVERITIES.index(row.severity), row.sealed_us or 0, row.key
 
 
 def _write(line: _Line, rows: Sequence[Entry]) -> None:
