@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from tests.conftest import PROJECT
+from tests.notifying import NOW, SECRET_VARIABLE, URL_VARIABLE
 from tests.receivers import Receiver, find_free_port, run_receiver
-from tests.unit.operations.notify.conftest import NOW, SECRET_VARIABLE, URL_VARIABLE
 from vae_anomaly.config import ChannelConfig
 from vae_anomaly.errors import NotifyError, TableError
 from vae_anomaly.operations.notify.backoff import MAX_DELAY_S, find_delay_us

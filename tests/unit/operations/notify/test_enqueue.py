@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.operations.notify.conftest import SECRET_VARIABLE
+from tests.notifying import SECRET_VARIABLE
 from vae_anomaly.config import ChannelConfig
 from vae_anomaly.operations.notify.enqueue import EnqueueResult, enqueue_messages
 from vae_anomaly.readings import delta
