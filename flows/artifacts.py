@@ -19,6 +19,7 @@ from vae_anomaly.domain import MICROSECONDS_PER_S, Calibration
 from vae_anomaly.wording import format_plural, name_figure
 
 if TYPE_CHECKING:
+    from vae_anomaly.operations.notify.deliver import NotifyResult
     from vae_anomaly.operations.pipeline import (
         Alert,
         IngestResult,
@@ -174,6 +175,28 @@ def publish_scores(result: ScoreResult, alerts: Sequence[Alert]) -> str:
         f"Scored {format_plural(result.num_new_rows, 'reading')} with {name}: "
         f"{format_plural(result.num_new_events, 'new alert event')}, "
         f"{result.num_events:,} in all."
+    )
+
+
+def publish_notify(result: NotifyResult) -> str:
+    """Show what was sent, and which channels cannot send; return the outcome as one line."""
+    lines: list[tuple[str, int | str]] = [
+        ("newly enqueued", result.num_enqueued),
+        ("too old to be told", result.num_expired),
+        ("messages sent", result.num_sent),
+        ("messages tried again later", result.num_again),
+        ("messages given up", result.num_failed),
+        ("rows that wait", result.num_waiting),
+        *(("problem", problem) for problem in result.problems),
+    ]
+    create_table_artifact(
+        [{"what": what, "count": count} for what, count in lines],
+        key="notifications",
+        description="What was told",
+    )
+    return (
+        f"Sent {format_plural(result.num_sent, 'message')}; {result.num_again} to be tried "
+        f"again, {result.num_failed} given up."
     )
 
 

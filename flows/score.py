@@ -10,6 +10,7 @@ from prefect import flow
 from flows.artifacts import publish_report, publish_scores
 from flows.tasks import (
     HOUR_S,
+    enqueue_messages,
     list_alerts,
     name_flow_run,
     report_refusals,
@@ -30,7 +31,7 @@ def score(
     reference: str = "champion",
     with_report: bool = True,  # noqa: FBT001, FBT002
 ) -> ScoreResult:
-    """Score new readings, bring the alert events up to date, and write the report page.
+    """Score new readings, bring alert events and outbox up to date, and write the report page.
 
     Args:
         config_path: Settings of the pipeline.
@@ -41,6 +42,7 @@ def score(
         What was done.
     """
     result = score_readings(config_path, reference)
+    enqueue_messages(config_path)
     logger.info("%s", publish_scores(result, list_alerts(config_path)))
     if with_report and not result.skipped:
         logger.info("%s", publish_report(write_report(config_path, reference)))

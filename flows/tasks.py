@@ -20,6 +20,8 @@ from vae_anomaly.errors import ReadingsError, RegistryError, TableError, VaeAnom
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
 
+    from vae_anomaly.operations.notify.deliver import NotifyResult
+    from vae_anomaly.operations.notify.enqueue import EnqueueResult
     from vae_anomaly.operations.pipeline import (
         Alert,
         IngestResult,
@@ -132,12 +134,28 @@ def train_detector(config_path: str) -> TrainResult:
 @touches_outside("score readings", run_name="score with {reference}", timeout_s=6 * HOUR_S)
 def score_readings(config_path: str, reference: str) -> ScoreResult:
     """Score the readings that have no score yet."""
-    from vae_anomaly.operations import pipeline
+    from vae_anomaly.operations import pipeline_score
 
     progress = Progress("score-progress", "Readings scored")
-    return pipeline.score_readings(
+    return pipeline_score.score_readings(
         read_pipeline_config(config_path), reference=reference, progress=progress.update
     )
+
+
+@touches_outside("enqueue notifications")
+def enqueue_messages(config_path: str) -> EnqueueResult:
+    """Write down who is to be told of the alert events."""
+    from vae_anomaly.operations.notify import enqueue
+
+    return enqueue.enqueue_messages(read_pipeline_config(config_path))
+
+
+@touches_outside("deliver notifications")
+def deliver_messages(config_path: str) -> NotifyResult:
+    """Send the notifications that are due."""
+    from vae_anomaly.operations.notify import deliver
+
+    return deliver.deliver_messages(read_pipeline_config(config_path))
 
 
 @touches_outside("list alert events")

@@ -43,3 +43,7 @@ class RegistryError(VaeAnomalyError):
 
 class ReportError(VaeAnomalyError, ValueError):
     """The report page cannot be made or written."""
+
+
+class NotifyError(VaeAnomalyError):
+    """A channel of notifications is not set up, or nobody can be told through it."""

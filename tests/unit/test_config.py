@@ -314,3 +314,49 @@ def test_a_likelihood_that_there_is_not_is_refused():
     settings = {"likelihoods": {"flow": "normal"}}
     with pytest.raises(ConfigError, match=r"'likelihoods\.flow': expected 'gaussian', 'stu"):
         make_config(ModelConfig, settings, origin="test")
+
+
+WEBHOOK = """
+[notify.channels.duty]
+kind = "webhook"
+url = "https://h.example/hook"
+secret_env = "HOOK_SECRET"
+"""
+
+
+def read_channel(folder, *changes: tuple[str, str]):
+    text = WEBHOOK
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return read_pipeline_config(write(folder, text)).notify.channels
+
+
+def test_channels_are_read_by_name(tmp_path):
+    (channel,) = read_channel(tmp_path).values()
+    assert (channel.kind, channel.secret_env) == ("webhook", "HOOK_SECRET")
+    assert PipelineConfig().notify.channels == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (('secret_env = "HOOK_SECRET"', ""), "expected secret_env: a webhook is always signed"),
+        (('"HOOK_SECRET"', '"hunter2-pass"'), "name of an environment variable in secret_env"),
+        (('url = "https://h.example/hook"', ""), "expected one of url and url_env"),
+        (("https://h.example", "ftp://hunter2.example"), "an address that begins with https://"),
+        (("https://h.example", "https://[hunter2"), "an address that begins with https://"),
+        (("https://", "https://me:hunter2@"), "no user and password"),
+        (('"webhook"', '"apprise"'), "expected url_env, and no url"),
+        (("channels.duty", "channels.'a b'"), "letters, digits, - and _ in the name"),
+        (('kind = "webhook"', 'kind = "webhook"\nwhat = ["resolved"]'), "'opened' in what"),
+        (('kind = "webhook"', 'kind = "webhook"\nsecret = "hunter2"'), "no such setting"),
+    ],
+)
+def test_channels_that_make_no_sense_are_refused_and_nothing_secret_is_shown(
+    tmp_path, change, expected
+):
+    with pytest.raises(ConfigError) as caught:
+        read_channel(tmp_path, change)
+    assert expected in str(caught.value)
+    assert "hunter2" not in f"{caught.value} {caught.value.__cause__}"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cyclopts import App, Group, Parameter
 
 from vae_anomaly import __version__
-from vae_anomaly.cli import benchmark, demo, files, lake, models, pipeline
+from vae_anomaly.cli import benchmark, demo, files, lake, models, notify, pipeline
 from vae_anomaly.cli.guard import (
     DEBUG_OPTION,
     DEBUG_VARIABLE,
@@ -37,6 +37,7 @@ GROUPS = {
         pipeline.serve,
         pipeline.report,
         lake.lake,
+        notify.notify,
         models.models,
         models.promote,
         models.rollback,

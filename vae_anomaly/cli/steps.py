@@ -5,14 +5,20 @@ from __future__ import annotations
 from vae_anomaly.cli import tables
 from vae_anomaly.cli.output import add_row, make_table, print_lines, print_notes, print_table
 from vae_anomaly.errors import ReadingsError
+from vae_anomaly.operations.notify.deliver import NotifyResult
 from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
 from vae_anomaly.operations.report_text import format_count
 from vae_anomaly.readings.ingest import IngestResult
 from vae_anomaly.wording import format_plural
 
-StepResult = IngestResult | TrainResult | ScoreResult
+StepResult = IngestResult | TrainResult | ScoreResult | NotifyResult
 
-TITLES = {"ingest": "Files taken in", "train": "Training, in steps", "score": "Rows scored"}
+TITLES = {
+    "ingest": "Files taken in",
+    "train": "Training, in steps",
+    "score": "Rows scored",
+    "notify": "Messages sent",
+}
 """What the progress of each step counts."""
 
 
@@ -35,6 +41,8 @@ def describe_step(result: StepResult) -> str:
         return _describe_ingest(result)
     if isinstance(result, TrainResult):
         return _describe_train(result)
+    if isinstance(result, NotifyResult):
+        return _describe_notify(result)
     return _describe_score(result)
 
 
@@ -55,6 +63,8 @@ def is_done(result: StepResult) -> bool:
     """Whether there was nothing to do."""
     if isinstance(result, IngestResult):
         return result.num_new_files == 0 and not result.failed
+    if isinstance(result, NotifyResult):
+        return not (result.num_sent or result.num_again or result.num_failed)
     return result.skipped
 
 
@@ -104,6 +114,21 @@ def _describe_score(result: ScoreResult) -> str:
     return (
         f"{start}. In all {format_plural(result.num_rows, 'row')}: {states}; "
         f"{format_plural(result.num_events, 'alert event')}, {result.num_new_events} of them new."
+    )
+
+
+def _describe_notify(result: NotifyResult) -> str:
+    left_out = ""
+    if result.num_expired:
+        left_out = (
+            f" {format_plural(result.num_expired, 'notification')} of events that were over too "
+            "long ago (notify.max_age_h): see 'vae-anomaly notify list'."
+        )
+    if is_done(result):
+        return f"Nothing to send; {result.num_waiting:,} waiting.{left_out}"
+    return (
+        f"Sent {format_plural(result.num_sent, 'message')}; {result.num_again:,} to be tried "
+        f"again, {result.num_failed:,} given up.{left_out}"
     )
 
 

@@ -59,6 +59,8 @@ def _write_setting(name: str, value: Any, usual: Any) -> str:
 
 def _write_value(value: Any) -> str:
     """Write a value as TOML; JSON text, numbers and truth values are TOML too."""
+    if isinstance(value, BaseModel):
+        return _write_value(value.model_dump(mode="json", exclude_defaults=True))
     if isinstance(value, dict):
         pairs = [f"{_quote(key)} = {_write_value(item)}" for key, item in value.items()]
         return "{ " + ", ".join(pairs) + " }" if pairs else "{}"

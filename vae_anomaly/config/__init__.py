@@ -10,6 +10,7 @@ from vae_anomaly.config.detector import (
     RulesConfig,
     ThresholdConfig,
 )
+from vae_anomaly.config.notify import ChannelConfig, NotifyConfig
 from vae_anomaly.config.pipeline import (
     LakeConfig,
     PipelineConfig,
@@ -31,11 +32,13 @@ from vae_anomaly.config.validation import (
 __all__ = [
     "AlertConfig",
     "AlignmentRule",
+    "ChannelConfig",
     "DetectorConfig",
     "LakeConfig",
     "LikelihoodName",
     "LongConfig",
     "ModelConfig",
+    "NotifyConfig",
     "PipelineConfig",
     "ReadingsConfig",
     "RegistryConfig",

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from vae_anomaly.config.base import Settings
 from vae_anomaly.config.detector import DetectorConfig
+from vae_anomaly.config.notify import NotifyConfig
 from vae_anomaly.config.validation import make_config
 from vae_anomaly.errors import ConfigError
 
@@ -81,6 +82,7 @@ class PipelineConfig(Settings):
     registry: RegistryConfig = RegistryConfig()
     training: TrainingPeriod = TrainingPeriod()
     schedule: ScheduleConfig = ScheduleConfig()
+    notify: NotifyConfig = NotifyConfig()
 
 
 def read_pipeline_config(path: str | Path) -> PipelineConfig:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vae_anomaly.config import PipelineConfig
+from vae_anomaly.operations import pipeline_score
+from vae_anomaly.operations.notify.enqueue import enqueue_messages
 from vae_anomaly.operations.pipeline_alerts import list_alerts
 from vae_anomaly.operations.pipeline_report import make_pipeline_report
 from vae_anomaly.operations.pipeline_results import Alert, ReportResult, ScoreResult, TrainResult
-from vae_anomaly.operations.pipeline_score import rescore_readings, score_readings
+from vae_anomaly.operations.pipeline_score import rescore_readings
 from vae_anomaly.operations.pipeline_train import has_champion, train_detector
+from vae_anomaly.operations.registry import CHAMPION
 from vae_anomaly.readings.ingest import IngestResult, ingest
 from vae_anomaly.readings.tables import Lake
 
@@ -30,6 +33,32 @@ __all__ = [
     "score_readings",
     "train_detector",
 ]
+
+
+def score_readings(
+    config: PipelineConfig,
+    *,
+    reference: str = CHAMPION,
+    progress: Callable[[int, int], None] | None = None,
+) -> ScoreResult:
+    """Score readings as `pipeline_score.score_readings` does, and enqueue who is to be told.
+
+    Args:
+        config: The pipeline.
+        reference: Alias, number or address of the model version.
+        progress: Called with steps done and in all, the latter an estimate until the end.
+
+    Returns:
+        What was done, and what there is now.
+
+    Raises:
+        TableError: Nothing was ingested yet, or the lake cannot be read or written.
+        RegistryError: There is no such model version.
+        ContractError: The lake and the model version have different sensors.
+    """
+    result = pipeline_score.score_readings(config, reference=reference, progress=progress)
+    enqueue_messages(config)
+    return result
 
 
 def ingest_source(

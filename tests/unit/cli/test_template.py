@@ -6,8 +6,10 @@ import pytest
 
 from vae_anomaly.cli.template import NO_DEFAULT, make_template
 from vae_anomaly.config import (
+    ChannelConfig,
     DetectorConfig,
     LakeConfig,
+    NotifyConfig,
     PipelineConfig,
     ReadingsConfig,
     RulesConfig,
@@ -65,4 +67,10 @@ def test_chosen_settings_read_back_whatever_their_names(name):
         lake=LakeConfig(root="lake"),
         training=TrainingPeriod(end="2026-01-30T00:00:00Z"),
     )
+    assert parse(make_template(config)) == config
+
+
+def test_channels_read_back():
+    channel = ChannelConfig(kind="apprise", url_env="A", template="'\"x\n", assets=("a b",))
+    config = PipelineConfig(notify=NotifyConfig(channels={"duty": channel}))
     assert parse(make_template(config)) == config

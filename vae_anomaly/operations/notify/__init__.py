@@ -1,0 +1,1 @@
+"""Telling people of alert events: an outbox, and channels that empty it."""
