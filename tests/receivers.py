@@ -23,6 +23,7 @@ class Receiver:
         requests: Headers and body of everything that came, in order.
         taken: Bodies that were taken, by key: each once.
         delay_s: Seconds before each answer.
+        poison: Asset that it fails on.
     """
 
     secret: str = "s3cret-key"  # noqa: S105 - of a server on loopback
@@ -30,6 +31,7 @@ class Receiver:
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     taken: dict[str, Any] = field(default_factory=dict)
     delay_s: float = 0.0
+    poison: str = ""
     url: str = ""
 
     @property
@@ -55,6 +57,8 @@ class Receiver:
             status, extra = self.answers.pop(0)
             if status >= 300:
                 return status, extra
+        if self.poison and f'"asset": "{self.poison}"'.encode() in body:
+            return 500, {}
         self.taken.setdefault(headers["Idempotency-Key"], json.loads(body))
         return 200, {}
 

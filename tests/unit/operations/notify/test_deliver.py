@@ -242,6 +242,17 @@ def test_a_receiver_in_trouble_is_left_alone_and_the_others_go_on(desk, duty):
     assert len(duty.taken) == 2
 
 
+def test_a_message_that_never_gets_through_does_not_hold_up_the_others(desk, duty):
+    duty.poison = "a"
+    for name in "abc":
+        desk.put(name, asset=name)
+    for _ in range(4):
+        desk.deliver()
+        desk.clock.forward(hours=1)
+    assert sorted(duty.events) == [("opened", "b"), ("opened", "c")]
+    assert len(duty.requests) > 4
+
+
 def test_a_wrong_secret_is_seen_by_the_receiver(desk, duty, monkeypatch):
     monkeypatch.setenv(SECRET_VARIABLE, "another")
     desk.put("a")
