@@ -116,6 +116,17 @@ def test_rollback_without_an_earlier_champion_is_refused(settings):
     assert "expected a champion before this one" in outcome.err
 
 
+def test_rescoring_what_the_champion_has_scored_does_nothing(settings):
+    done = run("rescore", "2026-01-01T00:00:00Z", "--config", settings)
+    assert done.code == 0
+    assert "Nothing to score" in " ".join(done.out.split())
+    result = json.loads(run("rescore", "2026-01-01T00:00:00Z", "--config", settings, "--json").out)
+    assert result["skipped"] is True
+    refused = run("rescore", "yesterday", "--config", settings)
+    assert refused.code == 1
+    assert "expected a time in ISO 8601 with a zone, got 'yesterday'" in refused.err
+
+
 def test_promoting_what_is_not_there_is_refused(settings):
     outcome = run("promote", "9", "--reason", "x", "--config", settings)
     assert outcome.code == 1

@@ -41,6 +41,7 @@ GROUPS = {
         models.models,
         models.promote,
         models.rollback,
+        models.rescore,
     ),
 }
 

@@ -73,6 +73,31 @@ def rollback(*, reason: str = "", config: Path = DEFAULT_CONFIG, json: Json = Fa
     _print_moved(moved, json=json)
 
 
+def rescore(start: str, /, *, config: Path = DEFAULT_CONFIG, json: Json = False) -> None:
+    """Let the champion score again, from a time on, what earlier versions scored.
+
+    A new champion otherwise scores what comes after the one before it.
+
+    Args:
+        start: The time, in ISO 8601 with a zone.
+        config: The settings of the pipeline.
+        json: Print the result for machines.
+    """
+    from vae_anomaly.cli import steps
+    from vae_anomaly.config import read_pipeline_config
+    from vae_anomaly.operations.pipeline import rescore_readings
+    from vae_anomaly.operations.pipeline_tables import parse_time
+
+    start_us = parse_time(start, setting="START")
+    settings = read_pipeline_config(config)
+    with show_progress(steps.TITLES["score"]) as progress:
+        result = rescore_readings(settings, start_us=start_us or 0, progress=progress)
+    if json:
+        print_json(result)
+    else:
+        steps.print_step(result)
+
+
 def _open_registry(config: Path) -> Registry:
     from vae_anomaly.config import read_pipeline_config
     from vae_anomaly.operations.registry import open_registry

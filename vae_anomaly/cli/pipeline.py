@@ -97,11 +97,7 @@ def _show_scoring(result: ScoreResult, config: Path, *, json: bool) -> None:
     from vae_anomaly.operations.registry import open_registry
 
     settings = read_pipeline_config(config)
-    events = [
-        alert.event
-        for alert in list_alerts(settings)
-        if alert.model_version == result.model_version
-    ]
+    events = [alert.event for alert in list_alerts(settings)]
     notes = note_doubts(open_registry(settings.registry).load_record(result.model_version))
     if json:
         described = [describe_event(event) for event in events]

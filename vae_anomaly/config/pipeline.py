@@ -44,12 +44,16 @@ class TrainingPeriod(Settings):
     """Which readings are normal: `[start, end)`, ISO 8601 with a zone, empty for no limit.
 
     Attributes:
+        rolling_days: Where there is a champion, train on the last so many whole days of the
+            readings instead; 0 trains on the same period again. Scoring begins at `end` all the
+            same.
         max_rows: Readings to train on at most. Of a longer period evenly spread blocks are taken,
             and the last part in one piece for the threshold.
     """
 
     start: str = ""
     end: str = ""
+    rolling_days: Annotated[float, Field(ge=0)] = 0
     max_rows: Annotated[int, Field(ge=1_000)] = 2_000_000
 
 

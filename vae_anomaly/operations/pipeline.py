@@ -13,6 +13,7 @@ from vae_anomaly.operations.notify.enqueue import enqueue_messages
 from vae_anomaly.operations.pipeline_alerts import list_alerts
 from vae_anomaly.operations.pipeline_report import make_pipeline_report
 from vae_anomaly.operations.pipeline_results import Alert, ReportResult, ScoreResult, TrainResult
+from vae_anomaly.operations.pipeline_score import rescore_readings
 from vae_anomaly.operations.pipeline_train import has_champion, train_detector
 from vae_anomaly.operations.registry import CHAMPION
 from vae_anomaly.readings.ingest import IngestResult, ingest
@@ -28,6 +29,7 @@ __all__ = [
     "ingest_source",
     "list_alerts",
     "make_pipeline_report",
+    "rescore_readings",
     "score_readings",
     "train_detector",
 ]

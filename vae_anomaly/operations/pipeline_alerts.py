@@ -18,6 +18,7 @@ from vae_anomaly.operations.pipeline_scored import PinnedScores
 from vae_anomaly.operations.pipeline_tables import ASSET, EPOCH, TIMESTAMP
 from vae_anomaly.operations.pipeline_traces import EventTraces
 from vae_anomaly.readings import delta
+from vae_anomaly.readings.rows import EARLIEST_US, LATEST_US
 from vae_anomaly.readings.spans import Span
 from vae_anomaly.readings.tables import Lake
 
@@ -85,7 +86,13 @@ def list_alerts(config: PipelineConfig) -> tuple[Alert, ...]:
 
 
 def update_alerts(
-    lake: Lake, detector: Detector, spans: Iterable[Span], *, model_name: str, model_version: str
+    lake: Lake,
+    detector: Detector,
+    spans: Iterable[Span],
+    *,
+    model_name: str,
+    model_version: str,
+    between: tuple[int, int] = (EARLIEST_US, LATEST_US),
 ) -> None:
     """Bring the alert events in line with the scores, where these changed.
 
@@ -100,6 +107,8 @@ def update_alerts(
         spans: Where scores changed, came or went, in any order.
         model_name: Registered model.
         model_version: Its version.
+        between: Start and end, exclusive, of what the version speaks for; events outside of it are
+            another's.
     """
     names = {"model_name": model_name, "model_version": model_version}
     grouped: dict[str, list[tuple[int, int]]] = {}
@@ -107,12 +116,13 @@ def update_alerts(
         grouped.setdefault(span.asset, []).append((span.start_us, span.end_us))
     if not grouped:
         return
-    scores, findings = PinnedScores(lake, **names), []
+    scores, findings = PinnedScores(lake, **names, between=between), []
     for asset in sorted(grouped):
         traces = EventTraces(scores, detector, asset)
         for trace in traces.read(grouped[asset]):
             events = _find_events(detector, trace.scores, asset=asset, model_name=model_name)
-            findings.append(_Finding(asset, events, trace.start_us, trace.end_us))
+            start_us, end_us = max(trace.start_us, between[0]), min(trace.end_us, between[1])
+            findings.append(_Finding(asset, events, start_us, end_us))
             if sum(len(finding.events) for finding in findings) > MAX_EVENTS:
                 _write(lake, findings, **names)
                 findings = []

@@ -24,7 +24,7 @@ class DueWork:
         changes: What changed in the readings.
         scores: What the model version scored before.
         reach: Steps around a step that its score depends on.
-        start_us: Earlier steps are not scored; None scores all.
+        between: Start and end, exclusive, of the steps that are scored, microseconds since 1970.
         max_steps: Steps that are planned at once, about.
     """
 
@@ -32,7 +32,7 @@ class DueWork:
     changes: Changes
     scores: PinnedScores
     reach: Reach
-    start_us: int | None
+    between: tuple[int, int]
     max_steps: int
 
     @property
@@ -52,13 +52,16 @@ class DueWork:
 
     def estimate_steps(self) -> int:
         """Estimate the steps to score, by the statistics of files."""
-        first_us = self._first_us(0)
+        first_us, end_us = self.between
         if self.changes.is_everything:
             timelines = [self.view.readings.timeline_of(asset) for asset in self.assets]
         else:
             timelines = [Timeline.of(self.changes.added.get(asset, ())) for asset in self.assets]
         return round(
-            sum(line.count(max(line.start_us, first_us), line.end_us) for line in timelines)
+            sum(
+                line.count(max(line.start_us, first_us), min(line.end_us, end_us))
+                for line in timelines
+            )
         )
 
     def _timeline_of(self, asset: str) -> Timeline:
@@ -146,8 +149,6 @@ class DueWork:
         return join_spans((first, last) for first, last in ticks.tolist())
 
     def _clip(self, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-        clipped = [(max(start, self._first_us(start)), end) for start, end in spans]
+        first_us, end_us = self.between
+        clipped = [(max(start, first_us), min(end, end_us)) for start, end in spans]
         return [(start, end) for start, end in clipped if start < end]
-
-    def _first_us(self, default: int) -> int:
-        return default if self.start_us is None else self.start_us

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vae_anomaly.operations.pipeline_tables import LakeView
@@ -53,19 +54,23 @@ class ScoringMarks:
         """Whether the alert events are those of these scores."""
         return delta.find_mark(self.uri, self.alerts) == self._owner
 
-    def write(self, *, with_alerts: bool) -> None:
-        """Write down that all was scored; nothing is written where that is known.
+    @staticmethod
+    def write_all(found: Iterable[tuple[ScoringMarks, bool]]) -> None:
+        """Write down that all was scored, in one commit; nothing is written where that is known.
 
         Args:
-            with_alerts: Whether the alert events are those of these scores now.
+            found: Marks, all of one table, and whether the alert events are those of their scores.
         """
-        marks = {}
-        if self.find_scored() != self.version:
-            marks[self.scored] = self.version
-        if with_alerts and not self.have_alerts():
-            marks[self.alerts] = self._owner
-        if marks:
-            delta.mark(self.uri, marks)
+        names: dict[str, int] = {}
+        uri = ""
+        for marks, with_alerts in found:
+            uri = marks.uri
+            if marks.find_scored() != marks.version:
+                names[marks.scored] = marks.version
+            if with_alerts and not marks.have_alerts():
+                names[marks.alerts] = marks._owner  # noqa: SLF001 (of its own class)
+        if names:
+            delta.mark(uri, names)
 
     @property
     def _owner(self) -> int:

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from vae_anomaly.config import PipelineConfig
 from vae_anomaly.domain import IntArray, Problem, Quality
 from vae_anomaly.errors import ReportError
+from vae_anomaly.operations.pipeline_live import read_live_periods
 from vae_anomaly.operations.pipeline_plan import plan_stretches
 from vae_anomaly.operations.pipeline_results import ReportResult
-from vae_anomaly.operations.pipeline_score import read_stretches
+from vae_anomaly.operations.pipeline_scorer import read_stretches
 from vae_anomaly.operations.pipeline_tables import LakeView, name_as_raw, open_lake, parse_time
 from vae_anomaly.operations.registry import CHAMPION, ModelVersion, open_registry
 from vae_anomaly.operations.report import ReportInput, write_report
@@ -38,6 +39,8 @@ LEDGER_COUNTS = ("num_rows", "num_kept", "num_duplicates", "num_quarantined")
 def make_pipeline_report(config: PipelineConfig, *, reference: str = CHAMPION) -> ReportResult:
     """Write the report page of the readings from `training.end` on.
 
+    Of the champion, from when it is live on, where there are readings since.
+
     Args:
         config: The pipeline.
         reference: Alias, number or address of the model version.
@@ -53,7 +56,10 @@ def make_pipeline_report(config: PipelineConfig, *, reference: str = CHAMPION) -
     view = open_lake(config, verb="make the report")
     start_us = parse_time(config.training.end, setting="training.end")
     steps = view.read_steps()
-    first_us, num_rows, num_left_out = _choose_period(steps, start_us=start_us)
+    live_us = _find_live_start(view, config, reference, default=start_us)
+    first_us, num_rows, num_left_out = _choose_period(steps, start_us=live_us)
+    if num_rows == 0:
+        first_us, num_rows, num_left_out = _choose_period(steps, start_us=start_us)
     if num_rows == 0:
         raise ReportError(
             "Cannot make the report: expected readings after the end of the training period "
@@ -71,6 +77,17 @@ def make_pipeline_report(config: PipelineConfig, *, reference: str = CHAMPION) -
         num_events=len(report.events),
         num_left_out=num_left_out,
     )
+
+
+def _find_live_start(
+    view: LakeView, config: PipelineConfig, reference: str, *, default: int | None
+) -> int | None:
+    """Find from when on a version speaks, if it is the champion that has scored."""
+    model_name = config.registry.model_name
+    periods = read_live_periods(view.lake, model_name=model_name)
+    if reference != CHAMPION or not periods or periods[-1].start_us is None:
+        return default
+    return periods[-1].start_us
 
 
 def _choose_period(steps: dict[str, IntArray], *, start_us: int | None) -> tuple[int, int, int]:

@@ -54,11 +54,13 @@ class ScoreResult:
     Attributes:
         model_name: Registered model.
         model_version: The version that scored.
-        num_rows: Rows that this version has scored, now and before.
+        num_rows: Rows that this version has scored, now and before; of the champion, since it is
+            live.
         num_ok: Of those, rows in state `ok`.
         num_anomalous: Rows in state `anomalous`.
         num_unscorable: Rows in state `unscorable`.
-        num_events: Alert events of this version.
+        num_events: Alert events that stand, of all versions that were live; 0 for one that is not
+            champion.
         num_new_rows: Rows scored or scored again now.
         num_new_events: Alert events that were not there before.
         readings_version: Version of the table of readings.

@@ -1,121 +1,37 @@
-"""New readings to scores and alert events."""
+"""New readings to scores and alert events, by the version that is live where they lie in time."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import TypeVar
 
 from vae_anomaly.config import PipelineConfig
-from vae_anomaly.domain import BoolArray, IntArray, State
-from vae_anomaly.operations.pipeline_alerts import read_live_alerts, update_alerts
+from vae_anomaly.domain import MICROSECONDS_PER_DAY, State
+from vae_anomaly.errors import RegistryError
+from vae_anomaly.operations.pipeline_alerts import read_live_alerts
 from vae_anomaly.operations.pipeline_due import DueWork
+from vae_anomaly.operations.pipeline_live import LivePeriod, follow_champion, note_live
 from vae_anomaly.operations.pipeline_marks import ScoringMarks
-from vae_anomaly.operations.pipeline_plan import Stretch, make_batches
+from vae_anomaly.operations.pipeline_plan import make_batches
 from vae_anomaly.operations.pipeline_results import ScoreResult
 from vae_anomaly.operations.pipeline_scored import PinnedScores
-from vae_anomaly.operations.pipeline_tables import (
-    LakeView,
-    name_as_lake,
-    name_as_raw,
-    open_lake,
-    parse_time,
-    to_microseconds,
-)
-from vae_anomaly.operations.registry import CHAMPION, ModelVersion, open_registry
-from vae_anomaly.readings.changes import find_changes
+from vae_anomaly.operations.pipeline_scorer import Scorer
+from vae_anomaly.operations.pipeline_tables import LakeView, open_lake, parse_time
+from vae_anomaly.operations.registry import CHAMPION, ModelVersion, Registry, open_registry
+from vae_anomaly.readings.changes import Changes, find_changes
 from vae_anomaly.readings.lock import hold_lock
-from vae_anomaly.readings.rows import EARLIEST_US
-from vae_anomaly.readings.spans import Span
-
-if TYPE_CHECKING:
-    from vae_anomaly.detector.detector import Detector
 
 logger = logging.getLogger(__name__)
 
 BATCH_STEPS = 100_000
 """Steps that are scored and written at once: it bounds memory, and keeps commits few."""
 
-NEAR_STEPS = 4_000
-"""Stretches no further apart are read at once: to read so many steps costs less than to read
-twice."""
-
-MAX_READ_STEPS = 500_000
-"""Steps that are read at once, those between near stretches included."""
+MAX_LATENCY_US = MICROSECONDS_PER_DAY
+"""Readings this far behind the end of a version's time may still change its last scores."""
 
 ItemT = TypeVar("ItemT")
-
-
-@dataclass(frozen=True)
-class _Scorer:
-    """Scores stretches, writes them, and brings alert events in line.
-
-    Attributes:
-        view: The lake.
-        detector: The detector.
-        model: Its model version.
-        pending: Spans that were scored, of which the alert events are not in line yet.
-        first_us: Earlier steps are not scored.
-        is_new: Whether the alert events there are come from another version, or from none.
-    """
-
-    view: LakeView
-    detector: Detector
-    model: ModelVersion
-    first_us: int
-    is_new: bool
-    pending: list[Span] = field(default_factory=list)
-
-    @property
-    def names(self) -> dict[str, str]:
-        return {"model_name": self.model.model_name, "model_version": self.model.version}
-
-    @property
-    def is_alerting(self) -> bool:
-        return CHAMPION in self.model.aliases
-
-    def score(self, batch: Sequence[Stretch]) -> None:
-        """Score and write a batch; the assets before that of its end have their alerts then."""
-        scored = [item for item in batch if item.num_steps]
-        spans = [Span(item.asset, item.start_us, item.end_us) for item in batch]
-        if scored:
-            readings, is_wanted = read_stretches(self.view, scored)
-            scores = score_table(self.detector, readings).filter(pa.array(is_wanted))
-            self.view.lake.write_scores(scores, **self.names, spans=spans)
-        else:
-            self.view.lake.remove_scores(spans, **self.names)
-        if self.is_alerting:
-            self.pending.extend(spans)
-            self.raise_alerts(until=batch[-1].asset)
-
-    def raise_alerts(self, *, until: str | None = None) -> None:
-        """Bring the alert events in line with the scores, but for one asset."""
-        spans = [span for span in self.pending if span.asset != until]
-        self.pending[:] = [span for span in self.pending if span.asset == until]
-        if self.is_new:  # all scores count then, at the end
-            return
-        update_alerts(self.view.lake, self.detector, spans, **self.names)
-
-    def finish(self) -> None:
-        """Bring in line what is left."""
-        if not self.is_alerting:
-            return
-        if self.is_new:
-            scores = PinnedScores(self.view.lake, **self.names)
-            lines = {asset: scores.timeline_of(asset) for asset in scores.assets}
-            spans = [
-                Span(asset, max(line.start_us, self.first_us), line.end_us)
-                for asset, line in lines.items()
-                if line.end_us > self.first_us
-            ]
-            update_alerts(self.view.lake, self.detector, spans, **self.names)
-        else:
-            self.raise_alerts()
 
 
 def score_readings(
@@ -125,6 +41,9 @@ def score_readings(
     progress: Callable[[int, int], None] | None = None,
 ) -> ScoreResult:
     """Score the readings from `training.end` on that came or changed since the last scoring.
+
+    The champion scores from where the version before it has scored to; readings that come late
+    for the time of an earlier version are scored by that one, and its alert events stay.
 
     Readings that came late also change scores around them, which are written again; scores of
     readings that are no more go. So the tables end as if all readings had come on time. Only what
@@ -152,6 +71,40 @@ def score_readings(
         return _score_readings(config, reference=reference, progress=progress)
 
 
+def rescore_readings(
+    config: PipelineConfig,
+    *,
+    start_us: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> ScoreResult:
+    """Let the champion score again from a time on what earlier versions scored.
+
+    Their scores stay in the table; their alert events from there on become superseded where the
+    champion does not bear them out.
+
+    Args:
+        config: The pipeline.
+        start_us: The time, microseconds since 1970.
+        progress: As for `score_readings`.
+
+    Returns:
+        What was done, and what there is now.
+
+    Raises:
+        TableError: As `score_readings` raises it.
+        RegistryError: There is no champion.
+    """
+    view = open_lake(config, verb="score")
+    with hold_lock(config.lake.root, "score"):
+        champion = open_registry(config.registry).find(CHAMPION)
+        periods = follow_champion(view.lake, champion)
+        first_us = parse_time(config.training.end, setting="training.end")
+        is_all = first_us is not None and start_us <= first_us
+        if start_us < periods[-1].bounds[0]:
+            note_live(view.lake, champion, start_us=None if is_all else start_us)
+        return _score_readings(config, reference=CHAMPION, progress=progress)
+
+
 def _score_readings(
     config: PipelineConfig,
     *,
@@ -162,96 +115,109 @@ def _score_readings(
     start_us = parse_time(config.training.end, setting="training.end")
     registry = open_registry(config.registry)
     model = registry.find(reference)
-    marks = ScoringMarks.of(view, model, start_us=start_us)
-    alerts = _find_alerts(view, model)
-    changes = find_changes(view.lake, since=marks.find_scored(), until=view.version)
-    is_new = CHAMPION in model.aliases and not marks.have_alerts()
-    num_new_rows = 0
-    if changes.assets or changes.is_everything or is_new:
+    is_champion = CHAMPION in model.aliases
+    periods = (
+        follow_champion(view.lake, model) if is_champion else (LivePeriod(model.version, None),)
+    )
+    alerts = _find_alerts(view, model.model_name)
+    run = _Run(view, registry, start_us, progress)
+    num_new_rows = sum(run.score_late(period, model.model_name) for period in periods[:-1])
+    num_new_rows += run.score(periods[-1], model, is_alerting=is_champion)
+    ScoringMarks.write_all(run.marks)
+    return _make_result(view, model, periods[-1], num_new_rows=num_new_rows, alerts_before=alerts)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One scoring.
+
+    Attributes:
+        view: The lake.
+        registry: Where model versions are.
+        start_us: Where scoring begins; None for the first reading.
+        progress: Called with steps done and in all.
+        marks: Marks to write when all is done, and whether they are about alert events, too.
+    """
+
+    view: LakeView
+    registry: Registry
+    start_us: int | None
+    progress: Callable[[int, int], None] | None
+    marks: list[tuple[ScoringMarks, bool]] = field(default_factory=list)
+    found: dict[int | None, Changes] = field(default_factory=dict)
+
+    def score(self, period: LivePeriod, model: ModelVersion, *, is_alerting: bool) -> int:
+        """Score what is due by the version that is live, or on the side; return the steps."""
+        marks = self._name_marks(period, model)
+        changes = self._find_changes(marks)
+        is_new = is_alerting and not marks.have_alerts()
+        self.marks.append((marks, is_alerting))
+        if not (changes.assets or changes.is_everything or is_new):
+            return 0
+        return self._score(period, model, changes, is_alerting=is_alerting, is_new=is_new)
+
+    def score_late(self, period: LivePeriod, model_name: str) -> int:
+        """Score what came late or changed in the time of an earlier version; return the steps."""
+        try:
+            model = self.registry.find(f"models:/{model_name}/{period.model_version}")
+        except RegistryError as error:
+            logger.warning("late readings of its time cannot be scored: %s", error)
+            return 0
+        marks = self._name_marks(period, model)
+        changes = self._find_changes(marks)
+        self.marks.append((marks, False))
+        if not changes.is_everything and not _touch(changes, period.bounds[1] + MAX_LATENCY_US):
+            return 0
+        return self._score(period, model, changes, is_alerting=True, is_new=False)
+
+    def _score(
+        self,
+        period: LivePeriod,
+        model: ModelVersion,
+        changes: Changes,
+        *,
+        is_alerting: bool,
+        is_new: bool,
+    ) -> int:
+        between = self._bound(period)
         # exactly the version that was found, wherever its alias points by now
-        scorer = _Scorer(view, registry.load(model.uri)[0], model, start_us or EARLIEST_US, is_new)
-        view.require_rules_of(scorer.detector)
+        detector = self.registry.load(model.uri)[0]
+        self.view.require_rules_of(detector)
+        scorer = Scorer(self.view, detector, model, between, is_alerting, is_new)
         work = DueWork(
-            view=view,
+            view=self.view,
             changes=changes,
-            scores=PinnedScores(view.lake, **scorer.names),
-            reach=scorer.detector.reach,
-            start_us=start_us,
+            scores=_pin(self.view, model, between),
+            reach=detector.reach,
+            between=between,
             max_steps=BATCH_STEPS,
         )
-        num_new_rows = _score_due(scorer, work, progress)
+        num_steps = _score_due(scorer, work, self.progress)
         scorer.finish()
-    marks.write(with_alerts=CHAMPION in model.aliases)
-    return _make_result(view, model, alerts, num_new_rows=num_new_rows)
+        return num_steps
+
+    def _bound(self, period: LivePeriod) -> tuple[int, int]:
+        start_us, end_us = period.bounds
+        return start_us if self.start_us is None else max(start_us, self.start_us), end_us
+
+    def _name_marks(self, period: LivePeriod, model: ModelVersion) -> ScoringMarks:
+        start_us = self.start_us if period.start_us is None else self._bound(period)[0]
+        return ScoringMarks.of(self.view, model, start_us=start_us)
+
+    def _find_changes(self, marks: ScoringMarks) -> Changes:
+        since = marks.find_scored()
+        if since not in self.found:
+            self.found[since] = find_changes(self.view.lake, since=since, until=self.view.version)
+        return self.found[since]
 
 
-def score_table(detector: Detector, readings: pa.Table) -> pa.Table:
-    """Score readings of the lake.
-
-    Args:
-        detector: The detector.
-        readings: Readings of the lake.
-
-    Returns:
-        asset, timestamp and what the detector says, row by row.
-    """
-    contract, settings = detector.contract, detector.record.config.readings
-    raw = name_as_raw(readings, contract, asset=settings.asset)
-    return name_as_lake(detector.score(raw), readings, contract)
+def _touch(changes: Changes, before_us: int) -> bool:
+    return any(
+        first_us < before_us for asset in changes.assets for first_us, _ in changes.spans_of(asset)
+    )
 
 
-def read_stretches(view: LakeView, stretches: Sequence[Stretch]) -> tuple[pa.Table, BoolArray]:
-    """Read the steps of stretches, and those around them that their scores depend on.
-
-    Args:
-        view: The lake.
-        stretches: What to read, in order of asset and time.
-
-    Returns:
-        The readings, each once, and which of them belong to the stretches. Shape `(rows,)`.
-    """
-    tables, wanted = [], []
-    for group in _join_reads(stretches, period_us=view.period_us):
-        bounds = np.array(
-            [(item.read_from_us, item.start_us, item.end_us, item.read_to_us) for item in group]
-        )
-        read_from, starts, ends, read_to = bounds.T
-        table = view.read(group[0].asset, start_us=int(read_from[0]), end_us=int(read_to.max()))
-        is_read = _are_within(to_microseconds(table), read_from, np.maximum.accumulate(read_to))
-        table = table.filter(pa.array(is_read))
-        wanted.append(_are_within(to_microseconds(table), starts, ends))
-        tables.append(table)
-    return pa.concat_tables(tables), np.concatenate(wanted)
-
-
-def _join_reads(stretches: Sequence[Stretch], *, period_us: int) -> Iterator[list[Stretch]]:
-    """Gather stretches of an asset that are read at once: they share readings, or are near."""
-
-    def is_near(group: Sequence[Stretch], item: Stretch) -> bool:
-        gap_us = item.read_from_us - group[-1].read_to_us
-        length_us = item.read_to_us - group[0].read_from_us
-        return gap_us <= 0 or (
-            gap_us <= NEAR_STEPS * period_us and length_us <= MAX_READ_STEPS * period_us
-        )
-
-    group: list[Stretch] = []
-    for item in stretches:
-        if group and (item.asset != group[-1].asset or not is_near(group, item)):
-            yield group
-            group = []
-        group.append(item)
-    if group:
-        yield group
-
-
-def _are_within(times: IntArray, starts: IntArray, ends: IntArray) -> BoolArray:
-    """Tell which times are in `[start, end)` of the last span that begins before them."""
-    place = np.searchsorted(starts, times, side="right") - 1
-    inside: BoolArray = (place >= 0) & (times < ends[np.maximum(place, 0)])
-    return inside
-
-
-def _score_due(scorer: _Scorer, work: DueWork, progress: Callable[[int, int], None] | None) -> int:
+def _score_due(scorer: Scorer, work: DueWork, progress: Callable[[int, int], None] | None) -> int:
     total, num_done = work.estimate_steps(), 0
     for batch, is_last in _mark_last(make_batches(work.plan(), max_steps=BATCH_STEPS)):
         scorer.score(batch)
@@ -274,17 +240,26 @@ def _mark_last(items: Iterable[ItemT]) -> Iterator[tuple[ItemT, bool]]:
     yield item, True
 
 
-def _find_alerts(view: LakeView, model: ModelVersion) -> set[str]:
-    alerts = read_live_alerts(view.lake, model_name=model.model_name)
-    mine = alerts.filter(pc.equal(alerts["model_version"], model.version))
-    return set(mine["alert_id"].to_pylist())
+def _pin(view: LakeView, model: ModelVersion, between: tuple[int, int]) -> PinnedScores:
+    return PinnedScores(
+        view.lake, model_name=model.model_name, model_version=model.version, between=between
+    )
+
+
+def _find_alerts(view: LakeView, model_name: str) -> set[str]:
+    return set(read_live_alerts(view.lake, model_name=model_name)["alert_id"].to_pylist())
 
 
 def _make_result(
-    view: LakeView, model: ModelVersion, alerts_before: set[str], *, num_new_rows: int
+    view: LakeView,
+    model: ModelVersion,
+    period: LivePeriod,
+    *,
+    num_new_rows: int,
+    alerts_before: set[str],
 ) -> ScoreResult:
-    scores = PinnedScores(view.lake, model_name=model.model_name, model_version=model.version)
-    states, alerts = scores.count_states(), _find_alerts(view, model)
+    states = _pin(view, model, period.bounds).count_states()
+    alerts = _find_alerts(view, model.model_name)
     num_new_events = len(alerts - alerts_before)
     return ScoreResult(
         model_name=model.model_name,
@@ -293,7 +268,7 @@ def _make_result(
         num_ok=states[State.OK],
         num_anomalous=states[State.ANOMALOUS],
         num_unscorable=states[State.UNSCORABLE],
-        num_events=len(alerts),
+        num_events=len(alerts) if CHAMPION in model.aliases else 0,
         num_new_rows=num_new_rows,
         num_new_events=num_new_events,
         readings_version=view.version,

@@ -15,9 +15,12 @@ from vae_anomaly.readings import delta
 from vae_anomaly.readings.data_files import DataFile, list_data_files
 from vae_anomaly.readings.layout import SCORES, rename_fields
 from vae_anomaly.readings.pinned import group_by_asset
+from vae_anomaly.readings.rows import EARLIEST_US, LATEST_US
 from vae_anomaly.readings.selection import Selection
 from vae_anomaly.readings.tables import Lake
 from vae_anomaly.readings.timeline import Timeline
+
+_EMPTY = SCORES.append(pa.field("contribution", pa.struct([]))).empty_table()
 
 
 class PinnedScores:
@@ -27,13 +30,22 @@ class PinnedScores:
         lake: The lake.
         model_name: Registered model.
         model_version: Its version.
+        between: Start and end, exclusive, of the scores that count, microseconds since 1970.
 
     Raises:
         TableError: The table cannot be read.
     """
 
-    def __init__(self, lake: Lake, *, model_name: str, model_version: str) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        *,
+        model_name: str,
+        model_version: str,
+        between: tuple[int, int] = (EARLIEST_US, LATEST_US),
+    ) -> None:
         self._lake = lake
+        self._between = between
         self._uri = lake.uri("scores")
         self._selection = Selection(model_name=model_name, model_version=model_version)
         self._table = DeltaTable(self._uri) if delta.has_table(self._uri) else None
@@ -66,8 +78,9 @@ class PinnedScores:
             timestamp and the columns, in order of time.
         """
         names = ["timestamp", *columns]
-        if self._table is None:
-            return SCORES.empty_table().select(names)
+        start_us, end_us = max(start_us, self._between[0]), min(end_us, self._between[1])
+        if self._table is None or start_us >= end_us:
+            return _EMPTY.select(names)
         selection = replace(self._selection, assets=[asset], start_us=start_us, end_us=end_us)
         table = delta.read_table(self._uri, columns=names, selection=selection, table=self._table)
         if "contribution" in columns:
@@ -90,8 +103,9 @@ class PinnedScores:
         if self._table is None:
             return counts
         with delta.explain_table_errors("read", self._uri):
-            dataset = self._table.to_pyarrow_dataset()
-            batches = dataset.to_batches(columns=["state"], filter=self._selection.rows())
+            wanted = replace(self._selection, start_us=self._between[0], end_us=self._between[1])
+            dataset = self._table.to_pyarrow_dataset(file_pruning_predicate=wanted.files())
+            batches = dataset.to_batches(columns=["state"], filter=wanted.rows())
             for batch in batches:
                 for row in pc.value_counts(batch["state"]).to_pylist():
                     counts[State(row["values"])] += row["counts"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -12,12 +13,13 @@ import pyarrow.compute as pc
 
 from vae_anomaly import __version__
 from vae_anomaly.config import DetectorConfig, PipelineConfig, TrainingPeriod
-from vae_anomaly.domain import Contract
+from vae_anomaly.domain import MICROSECONDS_PER_DAY, Contract
 from vae_anomaly.errors import ConfigError, TrainingError
 from vae_anomaly.operations.pipeline_results import TrainResult
 from vae_anomaly.operations.pipeline_sample import TrainingRows, read_training_rows
 from vae_anomaly.operations.pipeline_tables import (
     ASSET,
+    EPOCH,
     LakeView,
     name_as_raw,
     open_lake,
@@ -67,16 +69,19 @@ def _train_detector(
     config: PipelineConfig, *, progress: Callable[[int, int], None] | None
 ) -> TrainResult:
     view = open_lake(config, verb="train a detector")
-    rows = _read_training(view, config)
+    registry = open_registry(config.registry)
+    period = config.training
+    if period.rolling_days and has_champion(config):
+        period = roll_period(view, period)
+    rows = _read_training(view, period, config.detector.threshold.calibration_share)
     table = rows.table
     fingerprint = fingerprint_training(table, config.detector, seed=config.seed)
-    registry = open_registry(config.registry)
     found = registry.find_by_tag(FINGERPRINT_TAG, fingerprint)
     if found is not None:
         logger.info("version %s was trained on these readings before", found.version)
         return _make_result(found, rows, readings_version=view.version)
     detector = _fit(table, view.contract, config, progress=progress)
-    tags = _make_tags(config.training, fingerprint, readings_version=view.version)
+    tags = _make_tags(period, fingerprint, readings_version=view.version)
     version = registry.register(detector, tags=tags)
     logger.info("registered version %s of %s", version.version, version.model_name)
     return _make_result(version, rows, readings_version=view.version, detector=detector)
@@ -93,6 +98,27 @@ def has_champion(config: PipelineConfig) -> bool:
     """
     versions = open_registry(config.registry).list_versions()
     return any(CHAMPION in version.aliases for version in versions)
+
+
+def roll_period(view: LakeView, period: TrainingPeriod) -> TrainingPeriod:
+    """Return the last `rolling_days` of the readings, up to the midnight (UTC) before the newest.
+
+    Whole days, so that a second training on the same day finds that there is nothing to do.
+
+    Args:
+        view: The lake; it has readings.
+        period: The first training period, which is kept while there is nothing after it.
+    """
+    newest_us = max(
+        file.last_us for asset in view.readings.assets for file in view.readings.files_of(asset)
+    )
+    end_us = newest_us // MICROSECONDS_PER_DAY * MICROSECONDS_PER_DAY
+    first_end_us = parse_time(period.end, setting="training.end")
+    if first_end_us is not None and end_us <= first_end_us:
+        return period
+    end = EPOCH + timedelta(microseconds=end_us)
+    start = end - timedelta(days=period.rolling_days)
+    return period.model_copy(update={"start": start.isoformat(), "end": end.isoformat()})
 
 
 def fingerprint_training(table: pa.Table, config: DetectorConfig, *, seed: int) -> str:
@@ -124,8 +150,7 @@ def fingerprint_training(table: pa.Table, config: DetectorConfig, *, seed: int) 
     return digest.hexdigest()
 
 
-def _read_training(view: LakeView, config: PipelineConfig) -> TrainingRows:
-    period = config.training
+def _read_training(view: LakeView, period: TrainingPeriod, held_share: float) -> TrainingRows:
     start_us = parse_time(period.start, setting="training.start")
     end_us = parse_time(period.end, setting="training.end")
     if start_us is not None and end_us is not None and start_us >= end_us:
@@ -138,7 +163,7 @@ def _read_training(view: LakeView, config: PipelineConfig) -> TrainingRows:
         start_us=start_us,
         end_us=end_us,
         max_rows=period.max_rows,
-        held_share=config.detector.threshold.calibration_share,
+        held_share=held_share,
     )
     if not rows.num_period_rows:
         raise TrainingError(

@@ -94,6 +94,17 @@ SCORES = pa.schema(
 )
 """Scores without `contribution`, of which the fields depend on the sensors."""
 
+LIVE_VERSIONS = pa.schema(
+    [
+        ("number", pa.int64()),
+        ("model_name", pa.string()),
+        ("model_version", pa.string()),
+        ("start", TIME),
+        ("noted", TIME),
+    ]
+)
+"""From which time of the readings on a version is live; each row ends what was before it there."""
+
 ALERTS = pa.schema(
     [
         ("alert_id", pa.string()),

@@ -1,5 +1,6 @@
 """The steps of the pipeline on real tables and a real registry, with one short training."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from tests.pipelines import END, let_arrive, read_config, write_pipeline
 from vae_anomaly.config import (
     LakeConfig,
     PipelineConfig,
+    RegistryConfig,
     TrainingPeriod,
     read_pipeline_config,
 )
@@ -23,8 +25,8 @@ from vae_anomaly.errors import (
     TrainingError,
 )
 from vae_anomaly.operations import pipeline, pipeline_report, pipeline_train
-from vae_anomaly.operations.pipeline_tables import name_as_raw, parse_time
-from vae_anomaly.operations.pipeline_train import fingerprint_training
+from vae_anomaly.operations.pipeline_tables import name_as_raw, open_lake, parse_time
+from vae_anomaly.operations.pipeline_train import fingerprint_training, roll_period
 from vae_anomaly.operations.registry import open_registry
 from vae_anomaly.readings.tables import Lake
 
@@ -224,3 +226,31 @@ def replace_readings(config: PipelineConfig, **changes) -> PipelineConfig:
     readings = config.detector.readings.model_copy(update=changes)
     detector = config.detector.model_copy(update={"readings": readings})
     return config.model_copy(update={"detector": detector})
+
+
+def test_a_retraining_takes_the_last_whole_days_once_there_is_a_champion(
+    config, trained, tmp_path
+):
+    rolling = config.training.model_copy(update={"rolling_days": 3.5})
+    own = config.model_copy(
+        update={"training": rolling, "registry": RegistryConfig(folder=str(tmp_path / "own"))}
+    )
+    open_registry(own.registry).register(
+        open_registry(trained.config.registry).load("champion")[0]
+    )
+    pipeline.ingest_source(own)
+    let_arrive(own, 4, 5)
+    result = pipeline.train_detector(own)
+    assert (result.model_version, result.skipped) == ("2", False)
+    tags = open_registry(own.registry).find("2").tags
+    end = END + timedelta(days=1)
+    assert datetime.fromisoformat(tags["training_end"]) == end
+    assert datetime.fromisoformat(tags["training_start"]) == end - timedelta(days=3.5)
+    assert pipeline.train_detector(own).skipped
+
+
+def test_the_first_period_stays_while_there_is_nothing_after_it(config):
+    pipeline.ingest_source(config)
+    view = open_lake(config, verb="train")
+    rolling = config.training.model_copy(update={"rolling_days": 3.5})
+    assert roll_period(view, rolling) == rolling

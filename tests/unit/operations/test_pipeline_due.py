@@ -17,6 +17,7 @@ from vae_anomaly.readings.changes import find_changes
 from vae_anomaly.readings.data_files import FileChange, commit_files, list_data_files
 from vae_anomaly.readings.layout import name_columns, readings_schema
 from vae_anomaly.readings.pinned import PinnedReadings
+from vae_anomaly.readings.rows import LATEST_US
 from vae_anomaly.readings.tables import Lake
 
 DAY_US = 86_400_000_000
@@ -75,7 +76,7 @@ def open_work(lake: Lake, since: int | None, *, reach: Reach, max_steps: int) ->
         changes=find_changes(lake, since=since, until=version),
         scores=PinnedScores(lake, model_name="m", model_version="1"),
         reach=reach,
-        start_us=CLOCK[0],
+        between=(CLOCK[0], LATEST_US),
         max_steps=max_steps,
     )
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from mlflow import MlflowClient
 
 from tests.pipelines import (
     END,
@@ -21,7 +22,8 @@ from tests.pipelines import (
     tables,
 )
 from vae_anomaly.config import PipelineConfig, RegistryConfig, TrainingPeriod
-from vae_anomaly.operations import pipeline, pipeline_score
+from vae_anomaly.operations import pipeline, pipeline_score, pipeline_scorer
+from vae_anomaly.operations.pipeline_live import read_live_periods
 from vae_anomaly.operations.registry import open_registry
 from vae_anomaly.readings import delta
 from vae_anomaly.readings.tables import Lake
@@ -259,28 +261,111 @@ def test_only_the_champion_calls_somebody(config, trained, tmp_path):
     assert Lake(own.lake.root).read_scores().num_rows == 2 * aside.num_rows
 
 
-def test_a_version_that_becomes_champion_has_its_alert_events_and_gives_them_back(
-    config, trained, tmp_path
-):
-    """Scored on the side before, it has nothing to score then."""
-    own = config.model_copy(update={"registry": RegistryConfig(folder=str(tmp_path / "two"))})
+def register_twice(trained, config, folder):
+    """Register the detector twice in a registry of its own; return pipeline and registry."""
+    own = config.model_copy(update={"registry": RegistryConfig(folder=str(folder))})
     registry = open_registry(own.registry)
     detector = open_registry(trained.config.registry).load("champion")[0]
     registry.register(detector)
     registry.register(detector)
+    return own, registry
+
+
+def list_scored_days(config) -> list[tuple[str, str]]:
+    """Return which versions have scored which days."""
+    scores = Lake(config.lake.root).read_scores()
+    days = pc.strftime(scores["timestamp"], format="%d")
+    return sorted(set(zip(scores["model_version"].to_pylist(), days.to_pylist(), strict=True)))
+
+
+def test_the_next_champion_goes_on_where_the_one_before_has_scored_to(config, trained, tmp_path):
+    own, registry = register_twice(trained, config, tmp_path / "two")
     pipeline.ingest_source(own)
-    let_arrive(own, 4, 5)
-    pipeline.score_readings(own)
-    pipeline.score_readings(own, reference="2")
+    let_arrive(own, 4)
+    first = pipeline.score_readings(own)
     before = pipeline.list_alerts(own)
-    for version in ("2", "1"):
-        registry.move_alias("champion", version, reason="for this test")
-        result = pipeline.score_readings(own)
-        assert (result.num_new_rows, result.num_new_events) == (0, len(before))
-        alerts = pipeline.list_alerts(own)
-        assert {alert.model_version for alert in alerts} == {version}
-        assert [alert.event for alert in alerts] == [alert.event for alert in before]
-        assert pipeline.score_readings(own).skipped
+    registry.move_alias("champion", "2", reason="for this test")
+    nothing = pipeline.score_readings(own)
+    assert (nothing.model_version, nothing.num_rows, nothing.skipped) == ("2", 0, True)
+    assert pipeline.list_alerts(own) == before
+    let_arrive(own, 5)
+    second = pipeline.score_readings(own)
+    assert second.num_rows == second.num_new_rows > 0
+    assert second.num_events == len(before) + second.num_new_events
+    assert list_scored_days(own) == [("1", "09"), ("2", "10")]
+    periods = read_live_periods(Lake(own.lake.root), model_name="vae-anomaly")
+    assert [period.model_version for period in periods] == ["1", "2"]
+    assert periods[0].end_us == periods[1].start_us is not None
+    assert first.num_rows + second.num_rows == Lake(own.lake.root).read_scores().num_rows
+
+
+def test_readings_that_come_late_are_scored_by_the_version_of_their_time(
+    config, trained, tmp_path
+):
+    own, registry = register_twice(trained, config, tmp_path / "two")
+    pipeline.ingest_source(own)
+    let_arrive(own, 4)
+    pipeline.score_readings(own)
+    registry.move_alias("champion", "2", reason="for this test")
+    let_arrive(own, 5)
+    pipeline.score_readings(own)
+    correct_file(own, 4, 300, 20)
+    pipeline.ingest_source(own)
+    assert pipeline.score_readings(own).num_new_rows > 0
+    assert list_scored_days(own) == [("1", "09"), ("2", "10")]
+    corrected = tables(own)
+    shutil.rmtree(own.lake.root)
+    registry.move_alias("champion", "1", reason="for this test")
+    pipeline.ingest_source(own)
+    pipeline.score_readings(own)
+    afresh = tables(own)
+    names = [name for name in afresh[0].column_names if name != "model_version"]
+    assert corrected[0].select(names).equals(afresh[0].select(names))
+    assert pipeline.score_readings(own).skipped
+
+
+def test_a_roll_back_speaks_from_now_on_and_a_rescoring_from_where_it_is_told(
+    config, trained, tmp_path
+):
+    own, registry = register_twice(trained, config, tmp_path / "two")
+    pipeline.ingest_source(own)
+    let_arrive(own, 4)
+    pipeline.score_readings(own)
+    registry.move_alias("champion", "2", reason="for this test")
+    pipeline.score_readings(own)
+    registry.move_alias("champion", "1", reason="rolled back")
+    let_arrive(own, 5)
+    pipeline.score_readings(own)
+    assert list_scored_days(own) == [("1", "09"), ("1", "10")]
+    alerts = [alert.event for alert in pipeline.list_alerts(own)]
+    registry.move_alias("champion", "2", reason="for this test")
+    start_us = round((END + timedelta(hours=12)).timestamp() * 1e6)
+    result = pipeline.rescore_readings(own, start_us=start_us)
+    assert result.num_new_rows == result.num_rows > 0
+    assert list_scored_days(own) == [("1", "09"), ("1", "10"), ("2", "09"), ("2", "10")]
+    found = pipeline.list_alerts(own)
+    assert [alert.event for alert in found] == alerts
+    late = [alert.model_version for alert in found if alert.event.start_us >= start_us]
+    assert set(late) == {"2"}
+    assert pipeline.score_readings(own).skipped
+    assert pipeline.rescore_readings(own, start_us=start_us).skipped
+    whole = pipeline.rescore_readings(own, start_us=0)
+    assert whole.num_rows == whole.num_new_rows
+    periods = read_live_periods(Lake(own.lake.root), model_name="vae-anomaly")
+    assert [(p.model_version, p.start_us, p.end_us) for p in periods] == [("2", None, None)]
+
+
+def test_a_version_that_is_no_more_does_not_stop_the_scoring(config, trained, tmp_path, caplog):
+    own, registry = register_twice(trained, config, tmp_path / "two")
+    pipeline.ingest_source(own)
+    let_arrive(own, 4)
+    pipeline.score_readings(own)
+    registry.move_alias("champion", "2", reason="for this test")
+    pipeline.score_readings(own)
+    MlflowClient(registry.tracking_uri).delete_model_version("vae-anomaly", "1")
+    let_arrive(own, 5)
+    assert pipeline.score_readings(own).num_new_rows > 0
+    assert "late readings of its time cannot be scored" in caplog.text
 
 
 def test_corrected_rows_near_one_another_are_read_at_once(config, monkeypatch):
@@ -296,14 +381,14 @@ def test_corrected_rows_near_one_another_are_read_at_once(config, monkeypatch):
     pipeline.ingest_source(config)
     stretches: list[int] = []
     reads: list[str] = []
-    read, read_stretches = pipeline_score.LakeView.read, pipeline_score.read_stretches
+    read, read_stretches = pipeline_scorer.LakeView.read, pipeline_scorer.read_stretches
     monkeypatch.setattr(
-        pipeline_score.LakeView,
+        pipeline_scorer.LakeView,
         "read",
         lambda view, asset, **span: (reads.append(asset), read(view, asset, **span))[1],
     )
     monkeypatch.setattr(
-        pipeline_score,
+        pipeline_scorer,
         "read_stretches",
         lambda view, found: (stretches.append(len(found)), read_stretches(view, found))[1],
     )

@@ -155,9 +155,12 @@ class ChannelBook:
         entry = self._make(
             alert, alert.status, now_us=now_us, round_=head.round, thread=head.thread
         )
-        if alert.status in self._channel.what:
-            return entry
-        return replace(entry, status=Status.SKIPPED, reason="the channel does not ask for it")
+        reason = ""
+        if alert.status not in self._channel.what:
+            reason = "the channel does not ask for it"
+        elif alert.status == SUPERSEDED and not self._is_fresh(alert, now_us=now_us):
+            reason = "of an event that was over long ago (notify.max_age_h)"  # as of a rescoring
+        return replace(entry, status=Status.SKIPPED, reason=reason) if reason else entry
 
     def _make(
         self, alert: AlertState, what: str, *, now_us: int, round_: int = 1, thread: str = ""
