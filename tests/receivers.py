@@ -23,6 +23,8 @@ class Receiver:
         requests: Headers and body of everything that came, in order.
         taken: Bodies that were taken, by key: each once.
         delay_s: Seconds before each answer.
+        poison: Asset that it fails on.
+        padding: Further bytes that it answers with.
     """
 
     secret: str = "s3cret-key"  # noqa: S105 - of a server on loopback
@@ -30,6 +32,8 @@ class Receiver:
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     taken: dict[str, Any] = field(default_factory=dict)
     delay_s: float = 0.0
+    poison: str = ""
+    padding: int = 0
     url: str = ""
 
     @property
@@ -51,12 +55,13 @@ class Receiver:
         expected = hmac.new(self.secret.encode(), signed, hashlib.sha256).hexdigest()
         if not hmac.compare_digest(headers["X-Vae-Anomaly-Signature"], f"v1={expected}"):
             return 401, {}
-        if self.answers:
-            status, extra = self.answers.pop(0)
-            if status >= 300:
-                return status, extra
+        status, extra = self.answers.pop(0) if self.answers else (200, {})
+        if status >= 300:
+            return status, extra
+        if self.poison and f'"asset": "{self.poison}"'.encode() in body:
+            return 500, {}
         self.taken.setdefault(headers["Idempotency-Key"], json.loads(body))
-        return 200, {}
+        return 200, extra
 
 
 @contextmanager
@@ -74,6 +79,7 @@ def run_receiver(receiver: Receiver, *, port: int = 0) -> Iterator[Receiver]:
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(b"noted " + self.headers["X-Vae-Anomaly-Signature"].encode())
+                self.wfile.write(b"x" * receiver.padding)
             except (BrokenPipeError, ConnectionResetError):  # who asked did not wait
                 return
 

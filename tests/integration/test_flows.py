@@ -38,6 +38,7 @@ from vae_anomaly.errors import (
     RegistryError,
     TableError,
 )
+from vae_anomaly.operations.notify.manage import list_messages
 from vae_anomaly.operations.pipeline import list_alerts
 from vae_anomaly.readings.ingest import FailedFile, IngestResult
 from vae_anomaly.readings.lock import hold_lock
@@ -277,3 +278,17 @@ def test_what_is_left_of_a_flow_run_that_nobody_knows_is_removed(tmp_path):
     (tmp_path / f"{uuid4()}.lock").touch()
     close_remains(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scoring_writes_down_who_is_to_be_told(line):
+    """The readings are of long ago, so nobody is: a first start wakes nobody."""
+    settings = line.config.read_text(encoding="utf-8")
+    channel = '\n[notify.channels.duty]\nkind = "apprise"\nurl_env = "TEST_NO_ADDRESS"\n'
+    file = line.config.with_name("with_channel.toml")
+    file.write_text(settings + channel, encoding="utf-8")
+    assert score(str(file), with_report=False).skipped
+    config = read_pipeline_config(file)
+    alerts, rows = list_alerts(config), list_messages(config)
+    assert alerts
+    assert {row.alert_id for row in rows} == {alert.event.alert_id for alert in alerts}
+    assert {row.status for row in rows} == {"expired"}

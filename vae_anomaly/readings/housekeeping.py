@@ -17,7 +17,16 @@ from vae_anomaly.readings.lock import hold_lock
 from vae_anomaly.readings.tables import Lake
 from vae_anomaly.wording import format_plural
 
-TABLES = ("readings", "quarantine", "superseded", "quality", "ledger", "scores", "alerts")
+TABLES = (
+    "readings",
+    "quarantine",
+    "superseded",
+    "quality",
+    "ledger",
+    "scores",
+    "alerts",
+    "outbox",
+)
 
 HOURS_PER_DAY = 24
 MIN_KEEP_DAYS = 7

@@ -25,6 +25,7 @@ from vae_anomaly.errors import (
     TrainingError,
 )
 from vae_anomaly.operations import pipeline, pipeline_report, pipeline_train
+from vae_anomaly.operations.notify.manage import list_messages
 from vae_anomaly.operations.pipeline_tables import name_as_raw, open_lake, parse_time
 from vae_anomaly.operations.pipeline_train import fingerprint_training, roll_period
 from vae_anomaly.operations.registry import open_registry
@@ -254,3 +255,20 @@ def test_the_first_period_stays_while_there_is_nothing_after_it(config):
     view = open_lake(config, verb="train")
     rolling = config.training.model_copy(update={"rolling_days": 3.5})
     assert roll_period(view, rolling) == rolling
+
+
+def test_a_scoring_without_prefect_writes_down_who_is_to_be_told(trained, tmp_path):
+    channel = '\n[notify]\nmax_age_h = 0\n[notify.channels.duty]\nkind = "apprise"\n'
+    config = read_config(
+        tmp_path,
+        registry=Path(trained.config.registry.folder),
+        settings=channel + 'url_env = "TEST_NO_ADDRESS"\n',
+    )
+    pipeline.ingest_source(config)
+    pipeline.score_readings(config)
+    alerts, rows = pipeline.list_alerts(config), list_messages(config)
+    assert alerts
+    assert {row.alert_id for row in rows} == {alert.event.alert_id for alert in alerts}
+    assert {(row.channel, row.status) for row in rows} == {("duty", "pending")}
+    pipeline.score_readings(config)
+    assert list_messages(config) == rows

@@ -94,7 +94,7 @@ class ChannelBook:
     def _decide(self, alert: AlertState, *, goes_on: bool, now_us: int) -> list[Entry]:
         head = self._heads.get(alert.alert_id)
         waiting = [] if head is None or head.status != Status.PENDING else [head]
-        if alert.is_muted:
+        if alert.mute:
             return [_cancel(item, "muted") for item in waiting]
         if alert.status == OPEN:
             if self._wants(alert):
@@ -126,14 +126,14 @@ class ChannelBook:
                 return [_cancel(head, "the alert event was there again")]
             return self._open(alert, round_=head.round + 1, now_us=now_us)
         if head.status in {Status.EXPIRED, Status.CANCELLED}:
-            found = self._open(alert, round_=head.round, now_us=now_us)
-            return [entry for entry in found if entry.status == Status.PENDING]
-        now = self._make(alert, OPENED, now_us=now_us, thread=head.thread)
-        if is_unsettled and head.payload != now.payload:
+            is_fresh = self._is_fresh(alert, now_us=now_us)
+            return self._open(alert, round_=head.round, now_us=now_us) if is_fresh else []
+        payload = make_payload(alert, thread=head.thread) if is_unsettled else ""
+        if is_unsettled and head.payload != payload:
             return [
                 replace(
                     head,
-                    payload=now.payload,
+                    payload=payload,
                     severity=alert.severity,
                     group_id=alert.group_id,
                 )
@@ -142,19 +142,25 @@ class ChannelBook:
 
     def _open(self, alert: AlertState, *, round_: int, now_us: int) -> list[Entry]:
         entry = self._make(alert, OPENED, now_us=now_us, round_=round_)
-        if not self._max_age_us or alert.end_us >= now_us - self._max_age_us:
+        if self._is_fresh(alert, now_us=now_us):
             return [entry]
         hours = self._max_age_us / US_PER_H
         reason = f"ended more than {hours:g} h before it was seen (notify.max_age_h)"
         return [replace(entry, status=Status.EXPIRED, reason=reason)]
 
+    def _is_fresh(self, alert: AlertState, *, now_us: int) -> bool:
+        return not self._max_age_us or alert.end_us >= now_us - self._max_age_us
+
     def _make_end(self, alert: AlertState, head: Entry, *, now_us: int) -> Entry:
         entry = self._make(
             alert, alert.status, now_us=now_us, round_=head.round, thread=head.thread
         )
-        if alert.status in self._channel.what:
-            return entry
-        return replace(entry, status=Status.SKIPPED, reason="the channel does not ask for it")
+        reason = ""
+        if alert.status not in self._channel.what:
+            reason = "the channel does not ask for it"
+        elif alert.status == SUPERSEDED and not self._is_fresh(alert, now_us=now_us):
+            reason = "of an event that was over long ago (notify.max_age_h)"  # as of a rescoring
+        return replace(entry, status=Status.SKIPPED, reason=reason) if reason else entry
 
     def _make(
         self, alert: AlertState, what: str, *, now_us: int, round_: int = 1, thread: str = ""

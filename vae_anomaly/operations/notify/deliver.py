@@ -170,7 +170,7 @@ def _empty(line: _Line) -> Counter[Status]:
 def _seal(line: _Line, *, now_us: int) -> list[Entry]:
     """Settle what is in which message; return all rows of messages that are not through."""
     with hold_lock(line.root, ENQUEUE):
-        rows = line.outbox.read(channel=line.name)
+        rows = line.outbox.read_channel(line.name, sealed_since_us=now_us - US_PER_H)
         sealed, _ = seal_messages(rows, line.settings, now_us=now_us)
         line.outbox.write(sealed)
     merged = {row.key: row for row in (*rows, *sealed)}
@@ -178,9 +178,12 @@ def _seal(line: _Line, *, now_us: int) -> list[Entry]:
     return sorted(waiting, key=_rank)
 
 
-def _rank(row: Entry) -> tuple[int, int, str]:
-    """Order rows for sending: the most severe first, then the oldest."""
-    return -SEVERITIES.index(row.severity), row.sealed_us or 0, row.key
+def _rank(row: Entry) -> tuple[int, int, int, str]:
+    """Order rows for sending: what was tried least, then the most severe, then the oldest.
+
+    One that never gets through must not hold up the others, since a failure ends the round.
+    """
+    return row.tries, -SEVERITIES.index(row.severity), row.sealed_us or 0, row.key
 
 
 def _write(line: _Line, rows: Sequence[Entry]) -> None:

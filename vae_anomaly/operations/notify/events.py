@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,49 +22,60 @@ ENDS = ("resolved", "dismissed", SUPERSEDED)
 """Statuses of an alert event that is over; each is also what is told of it."""
 
 
+BLOCK_ROWS = 500
+"""Rows that are made Python values at once; those of new events lie together."""
+
+STATE_COLUMNS = ("alert_id", "asset", "severity", "status", "mute", "group_id")
+
+
+@final
+class _Rows:
+    """Rows of a table as Python values, a block of them at a time."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self._start = 0
+        self._block: list[dict[str, Any]] = []
+
+    def get(self, index: int) -> dict[str, Any]:
+        if not self._start <= index < self._start + len(self._block):
+            self._start = index
+            self._block = self._table.slice(index, BLOCK_ROWS).to_pylist()
+        return self._block[index - self._start]
+
+
 @dataclass(frozen=True)
 class AlertState:
     """An alert event as it stands in the lake; times in microseconds since 1970, UTC.
 
     Attributes:
-        row: Its row of the table `alerts`.
+        alert_id: Its id.
+        asset: Its asset.
+        severity: `low`, `medium` or `high`.
+        status: `open`, or what has become of it.
+        mute: Why nobody is to be told of it, "" where people are.
+        group_id: The group it belongs to, "" for none.
         start_us: Its first flagged step.
         end_us: End of its last flagged step, exclusive.
+        rows: Rows of the table `alerts`, of which most are never looked at in full.
+        index: Its row among them.
     """
 
-    row: dict[str, Any]
+    alert_id: str
+    asset: str
+    severity: str
+    status: str
+    mute: str
+    group_id: str
     start_us: int
     end_us: int
+    rows: _Rows = field(repr=False, compare=False)
+    index: int
 
     @property
-    def alert_id(self) -> str:
-        """Its id."""
-        return str(self.row["alert_id"])
-
-    @property
-    def asset(self) -> str:
-        """Its asset."""
-        return str(self.row["asset"])
-
-    @property
-    def status(self) -> str:
-        """Its status."""
-        return str(self.row["status"])
-
-    @property
-    def severity(self) -> str:
-        """Its severity."""
-        return str(self.row["severity"])
-
-    @property
-    def is_muted(self) -> bool:
-        """Whether nobody is to be told of it."""
-        return bool(self.row.get("mute"))
-
-    @property
-    def group_id(self) -> str:
-        """The group it belongs to, "" for none."""
-        return str(self.row.get("group_id") or "")
+    def row(self) -> dict[str, Any]:
+        """Its whole row."""
+        return self.rows.get(self.index)
 
 
 def read_alert_states(lake: Lake, *, model_name: str) -> tuple[AlertState, ...]:
@@ -78,8 +89,24 @@ def read_alert_states(lake: Lake, *, model_name: str) -> tuple[AlertState, ...]:
         return ()
     table: pa.Table = delta.read_table(uri)
     mine = table.filter(pc.equal(table["model_name"], model_name))
-    rows = mine.sort_by([("start", "ascending"), ("alert_id", "ascending")]).to_pylist()
-    return tuple(AlertState(row, to_us(row["start"]), to_us(row["end"])) for row in rows)
+    mine = mine.sort_by([("start", "ascending"), ("alert_id", "ascending")]).combine_chunks()
+    columns: dict[str, list[Any]] = {name: _list_texts(mine, name) for name in STATE_COLUMNS}
+    for name in ("start", "end"):
+        columns[f"{name}_us"] = mine[name].cast(pa.int64()).to_pylist()
+    rows, names = _Rows(mine), list(columns)
+    states = zip(*columns.values(), strict=True)
+    return tuple(
+        AlertState(**dict(zip(names, values, strict=True)), rows=rows, index=k)
+        for k, values in enumerate(states)
+    )
+
+
+def _list_texts(table: pa.Table, name: str) -> list[str]:
+    """Return a column, with "" where there is nothing, or no such column yet."""
+    if name not in table.column_names:
+        return [""] * table.num_rows
+    texts: list[str] = pc.fill_null(table[name], "").to_pylist()
+    return texts
 
 
 def make_payload(alert: AlertState, *, what: str = OPENED, thread: str) -> str:

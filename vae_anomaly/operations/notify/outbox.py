@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, final
@@ -144,13 +144,10 @@ class Outbox:
     def __init__(self, root: str) -> None:
         self.uri = f"{root}/outbox"
 
-    def read(
-        self, *, channel: str | None = None, statuses: Collection[str] = ()
-    ) -> tuple[Entry, ...]:
+    def read(self, *, statuses: Collection[str] = ()) -> tuple[Entry, ...]:
         """Read rows, sorted by creation and key.
 
         Args:
-            channel: Channel wanted, None for all.
             statuses: Statuses wanted, none for all.
 
         Raises:
@@ -159,13 +156,25 @@ class Outbox:
         if not delta.has_table(self.uri):
             return ()
         table: pa.Table = delta.read_table(self.uri)
-        if channel is not None:
-            table = table.filter(pc.equal(table["channel"], channel))
-        if statuses:
-            wanted = pa.array([str(status) for status in statuses])
-            table = table.filter(pc.is_in(table["status"], wanted))
-        rows = table.select(OUTBOX.names).to_pylist()
-        return tuple(sorted(map(_to_entry, rows), key=lambda item: (item.created_us, item.key)))
+        return _to_entries(table.filter(_have_status(table, statuses)) if statuses else table)
+
+    def read_channel(self, channel: str, *, sealed_since_us: int) -> tuple[Entry, ...]:
+        """Read the rows of a channel that wait, and those that got their message lately.
+
+        Args:
+            channel: The channel.
+            sealed_since_us: Since when, microseconds since 1970.
+
+        Raises:
+            TableError: The table cannot be read.
+        """
+        if not delta.has_table(self.uri):
+            return ()
+        table: pa.Table = delta.read_table(self.uri)
+        sealed = pc.fill_null(table["sealed"].cast(pa.int64()), 0)
+        is_recent = pc.greater_equal(sealed, sealed_since_us)
+        is_wanted = pc.or_(_have_status(table, [Status.PENDING]), is_recent)
+        return _to_entries(table.filter(pc.and_(is_wanted, pc.equal(table["channel"], channel))))
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Write rows in one commit; those of the same key are replaced.
@@ -187,21 +196,39 @@ def to_us(time: datetime) -> int:
     return (time - EPOCH) // timedelta(microseconds=1)
 
 
+def _count_times(kind: pa.DataType) -> pa.DataType:
+    """Return a type with numbers for its times: objects for each would take far longer."""
+    if pa.types.is_timestamp(kind):
+        return pa.int64()
+    if pa.types.is_list(kind):
+        return pa.list_(_count_times(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(part.name, _count_times(part.type)) for part in kind])
+    return kind
+
+
+_NUMBERS = pa.schema([(item.name, _count_times(item.type)) for item in OUTBOX])
+
+
+def _have_status(table: pa.Table, statuses: Collection[str]) -> pa.ChunkedArray:
+    return pc.is_in(table["status"], pa.array([str(status) for status in statuses]))
+
+
+def _to_entries(table: pa.Table) -> tuple[Entry, ...]:
+    rows = table.select(OUTBOX.names).cast(_NUMBERS).to_pylist()
+    return tuple(sorted(map(_to_entry, rows), key=lambda item: (item.created_us, item.key)))
+
+
 def _to_entry(row: dict[str, Any]) -> Entry:
     attempts = tuple(
-        Attempt(to_us(item["at"]), item["arrived"], item["answer"])
-        for item in row.pop("attempts") or ()
+        Attempt(item["at"], item["arrived"], item["answer"]) for item in row.pop("attempts")
     )
-    content: dict[str, Any] = {}
-    for name, value in row.items():
-        is_time = isinstance(value, datetime)
-        content[_field_of(name)] = to_us(value) if is_time else value
+    content = {_FIELDS.get(name, name): value for name, value in row.items()}
     return Entry(**content, attempts=attempts)
 
 
 def _to_row(entry: Entry) -> dict[str, Any]:
-    content = {name: value for name, value in asdict(entry).items() if name != "attempts"}
-    row = {name.removesuffix("_us"): value for name, value in content.items()}
+    row = {name.removesuffix("_us"): value for name, value in vars(entry).items()}
     row["attempts"] = [
         {"at": item.at_us, "arrived": item.arrived, "answer": item.answer}
         for item in entry.attempts
@@ -209,12 +236,7 @@ def _to_row(entry: Entry) -> dict[str, Any]:
     return row
 
 
-_TIMES = {
-    field.name.removesuffix("_us"): field.name
-    for field in fields(Entry)
-    if field.name.endswith("_us")
+_FIELDS = {
+    item.name.removesuffix("_us"): item.name for item in fields(Entry) if item.name.endswith("_us")
 }
-
-
-def _field_of(column: str) -> str:
-    return _TIMES.get(column, column)
+"""The field of each column of which the name differs."""

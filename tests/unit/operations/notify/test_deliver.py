@@ -3,11 +3,13 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from tests.conftest import PROJECT
 from tests.notifying import NOW, SECRET_VARIABLE, URL_VARIABLE
+from tests.pages import read_blocks
 from tests.receivers import Receiver, find_free_port, run_receiver
 from vae_anomaly.config import ChannelConfig
 from vae_anomaly.errors import NotifyError, TableError
@@ -93,6 +95,23 @@ def test_signatures_differ_with_the_time(desk, duty):
     assert first[1] != second[1]
 
 
+def test_the_code_of_the_documentation_tells_a_genuine_message_from_others(desk, duty):
+    desk.put("a")
+    desk.deliver()
+    (headers, body), now_s = duty.requests[0], NOW.timestamp()
+    blocks = read_blocks(PROJECT / "docs/how-to/get-notified.md")
+    (code,) = [block.text for block in blocks if block.language == "python"]
+    found: dict[str, Callable[..., bool]] = {}
+    exec(code, found)  # noqa: S102 - our own page
+    is_genuine = found["is_genuine"]
+    assert is_genuine(duty.secret, headers, body, now_s=now_s)
+    assert not is_genuine("another", headers, body, now_s=now_s)
+    assert not is_genuine(duty.secret, headers, body + b" ", now_s=now_s)
+    assert not is_genuine(duty.secret, headers, body, now_s=now_s + 301)
+    later = headers | {"X-Vae-Anomaly-Timestamp": str(int(now_s) + 300)}
+    assert not is_genuine(duty.secret, later, body, now_s=now_s + 300)
+
+
 def test_a_try_too_early_is_not_made(desk, duty):
     duty.answers.append((500, {}))
     desk.put("a")
@@ -112,7 +131,13 @@ def test_delays_double_up_to_an_hour_and_depend_on_the_key_alone():
 
 
 @pytest.mark.parametrize(
-    ("asked", "hours"), [("7200", 2.0), ("Fri, 01 May 2026 06:00:00 GMT", 3.0), ("999999", 24.0)]
+    ("asked", "hours"),
+    [
+        ("7200", 2.0),
+        ("Fri, 01 May 2026 06:00:00 GMT", 3.0),
+        ("Fri, 01 May 2026 05:00:00 -0000", 2.0),
+        ("999999", 24.0),
+    ],
 )
 def test_retry_after_is_kept_to_by_all_messages_of_the_channel(desk, duty, asked, hours):
     duty.answers.append((429, {"Retry-After": asked}))
@@ -214,6 +239,20 @@ def test_a_receiver_that_does_not_answer_in_time_may_have_it(desk, duty):
     assert row.last_error.startswith("no answer: ReadTimeout")
 
 
+def test_an_answer_that_breaks_off_counts_by_its_status(desk, duty):
+    duty.answers.append((200, {"Content-Length": "5000"}))
+    desk.put("a")
+    assert desk.deliver().num_sent == 1
+    assert desk.rows()[0].attempts[0].answer.endswith("(cut off: RemoteProtocolError)")
+
+
+def test_a_long_answer_is_cut_off(desk, duty):
+    duty.padding = 1_000_000
+    desk.put("a")
+    assert desk.deliver().num_sent == 1
+    assert len(desk.rows()[0].attempts[0].answer) == 300
+
+
 def test_redirects_are_not_followed(desk, duty, monkeypatch):
     with run_receiver(Receiver()) as other:
         duty.answers += [(307, {"Location": other.url}), (302, {"Location": "/elsewhere"})]
@@ -240,6 +279,17 @@ def test_a_receiver_in_trouble_is_left_alone_and_the_others_go_on(desk, duty):
     assert (result.num_sent, result.num_again, result.num_waiting) == (3, 1, 3)
     desk.deliver()
     assert len(duty.taken) == 2
+
+
+def test_a_message_that_never_gets_through_does_not_hold_up_the_others(desk, duty):
+    duty.poison = "a"
+    for name in "abc":
+        desk.put(name, asset=name)
+    for _ in range(4):
+        desk.deliver()
+        desk.clock.forward(hours=1)
+    assert sorted(duty.events) == [("opened", "b"), ("opened", "c")]
+    assert len(duty.requests) > 4
 
 
 def test_a_wrong_secret_is_seen_by_the_receiver(desk, duty, monkeypatch):

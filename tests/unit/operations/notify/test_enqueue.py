@@ -298,6 +298,16 @@ def test_the_end_of_an_expired_event_is_not_told(desk, duty):
     assert duty.requests == []
 
 
+def test_history_that_is_scored_anew_withdraws_nothing_of_long_ago(desk, duty):
+    desk.put("a")
+    desk.deliver()
+    desk.clock.forward(hours=100)
+    desk.put("a", start_min=-10 - 6000, status="superseded")
+    desk.deliver()
+    assert len(duty.requests) == 1
+    assert desk.statuses()[1] == ("a", "superseded", "skipped")
+
+
 def test_an_expired_event_that_goes_on_until_now_is_told(desk, duty):
     desk.put("a", start_min=-60 * 24 * 10)
     desk.deliver()
