@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cyclopts import App, Group, Parameter
 
 from vae_anomaly import __version__
-from vae_anomaly.cli import benchmark, demo, files, lake, models, pipeline
+from vae_anomaly.cli import benchmark, compare, demo, files, lake, models, pipeline
 from vae_anomaly.cli.guard import (
     DEBUG_OPTION,
     DEBUG_VARIABLE,
@@ -38,6 +38,7 @@ GROUPS = {
         pipeline.report,
         lake.lake,
         models.models,
+        compare.compare,
         models.promote,
         models.rollback,
         models.rescore,

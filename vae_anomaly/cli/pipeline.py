@@ -60,7 +60,7 @@ def write_settings(file: Path, text: str) -> None:
 
 
 def run(
-    step: Literal["ingest", "train", "score"],
+    step: Literal["ingest", "train", "promote", "score"],
     /,
     *,
     config: Path = DEFAULT_CONFIG,
@@ -69,7 +69,8 @@ def run(
     """Run one flow of the pipeline, now; what is done already is not done again.
 
     Args:
-        step: Take in new raw files, train and register a detector, or score new readings.
+        step: Take in new raw files, train and register a detector, compare it with the champion,
+            or score new readings.
         config: The settings of the pipeline.
         json: Print the result for machines.
     """

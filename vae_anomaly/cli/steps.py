@@ -6,13 +6,19 @@ from vae_anomaly.cli import tables
 from vae_anomaly.cli.output import add_row, make_table, print_lines, print_notes, print_table
 from vae_anomaly.errors import ReadingsError
 from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
+from vae_anomaly.operations.promotion.promote import PromotionResult
 from vae_anomaly.operations.report_text import format_count
 from vae_anomaly.readings.ingest import IngestResult
 from vae_anomaly.wording import format_plural
 
-StepResult = IngestResult | TrainResult | ScoreResult
+StepResult = IngestResult | TrainResult | ScoreResult | PromotionResult
 
-TITLES = {"ingest": "Files taken in", "train": "Training, in steps", "score": "Rows scored"}
+TITLES = {
+    "ingest": "Files taken in",
+    "train": "Training, in steps",
+    "promote": "Comparing",
+    "score": "Rows scored",
+}
 """What the progress of each step counts."""
 
 
@@ -35,6 +41,8 @@ def describe_step(result: StepResult) -> str:
         return _describe_ingest(result)
     if isinstance(result, TrainResult):
         return _describe_train(result)
+    if isinstance(result, PromotionResult):
+        return describe_promotion(result)
     return _describe_score(result)
 
 
@@ -89,6 +97,17 @@ def _describe_train(result: TrainResult) -> str:
             f"in {format_plural(result.num_blocks, 'block')}"
         )
     return f"Trained on {rows}, registered as {name}."
+
+
+def describe_promotion(result: PromotionResult) -> str:
+    """Say what was decided about the champion, and why."""
+    name = f"{result.model_name} version {result.challenger}"
+    if result.decision in {"promoted", "rolled_back"} and result.champion == result.challenger:
+        start = f"Champion is now {name}."
+    else:
+        start = f"Champion stays {result.model_name} version {result.champion or '(none)'}."
+    again = " Decided before, on the same readings." if result.decision != "nothing" else ""
+    return f"{start}{again if result.skipped else ''} {result.reason}"
 
 
 def _describe_score(result: ScoreResult) -> str:

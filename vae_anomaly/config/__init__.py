@@ -18,6 +18,7 @@ from vae_anomaly.config.pipeline import (
     TrainingPeriod,
     read_pipeline_config,
 )
+from vae_anomaly.config.promotion import PromotionConfig
 from vae_anomaly.config.readings import (
     AlignmentRule,
     LongConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "LongConfig",
     "ModelConfig",
     "PipelineConfig",
+    "PromotionConfig",
     "ReadingsConfig",
     "RegistryConfig",
     "RulesConfig",

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from vae_anomaly.config.base import Settings
 from vae_anomaly.config.detector import DetectorConfig
+from vae_anomaly.config.promotion import PromotionConfig
 from vae_anomaly.config.validation import make_config
 from vae_anomaly.errors import ConfigError
 
@@ -80,6 +81,7 @@ class PipelineConfig(Settings):
     lake: LakeConfig = LakeConfig()
     registry: RegistryConfig = RegistryConfig()
     training: TrainingPeriod = TrainingPeriod()
+    promotion: PromotionConfig = PromotionConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
 
