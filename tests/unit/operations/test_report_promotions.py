@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from tests.unit.operations.report_inputs import make_input
+from tests.unit.operations.report_inputs import make_report_input
 from vae_anomaly.operations.report import make_report
 from vae_anomaly.operations.report_promotions import MAX_PROMOTIONS, make_promotion_lines
 from vae_anomaly.readings.promotions import FIGURES, PROMOTIONS
@@ -39,7 +39,7 @@ def test_what_was_compared_and_who_forced_it_is_said():
 
 
 def test_the_page_has_the_section_only_where_there_is_something_to_show():
-    report = make_input()
+    report = make_report_input()
     assert 'id="promotion"' not in make_report(report)
     page = make_report(replace(report, promotions=make_lines(make_row(2))))
     assert "How this detector became champion" in page

@@ -286,7 +286,7 @@ def test_an_empty_registry_says_what_to_do(line, tmp_path):
     assert [row["decision"] for row in read_rows(config)] == ["first"]
 
 
-def test_two_pipelines_do_not_share_what_was_decided(versions, line, tmp_path):
+def test_two_pipelines_do_not_share_what_was_decided(rivals, line, tmp_path):
     force(line, GOOD)
     (tmp_path / "other").mkdir()
-    assert find_champion(copy_line(versions, tmp_path / "other")) == CHAMPION_VERSION
+    assert find_champion(copy_line(rivals, tmp_path / "other")) == CHAMPION_VERSION
