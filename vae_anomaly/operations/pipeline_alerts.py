@@ -120,9 +120,7 @@ def update_alerts(
     for asset in sorted(grouped):
         traces = EventTraces(scores, detector, asset)
         for trace in traces.read(grouped[asset]):
-            events = find_trace_events(
-                detector, trace.scores, asset=asset, model_name=model_name
-            )
+            events = find_trace_events(detector, trace.scores, asset=asset, model_name=model_name)
             start_us, end_us = max(trace.start_us, between[0]), min(trace.end_us, between[1])
             findings.append(_Finding(asset, events, start_us, end_us))
             if sum(len(finding.events) for finding in findings) > MAX_EVENTS:

@@ -34,6 +34,9 @@ from vae_anomaly.readings import delta
 from vae_anomaly.readings.lock import hold_lock
 from vae_anomaly.readings.tables import Lake
 
+MAX_WAITING = 5
+"""Versions that wait for readings and are looked at again, the newest first."""
+
 NOTHING = "nothing"
 """Decision where the challenger is champion already."""
 
@@ -66,8 +69,10 @@ class PromotionResult:
 def promote_challenger(config: PipelineConfig, *, by: str = "comparison") -> PromotionResult:
     """Compare the newest version with the champion, and move the alias where it is as good.
 
-    The same pair on the same readings is decided once. A version that was champion before does
-    not become it again by itself: somebody had a reason to take it back.
+    The same pair on the same readings is decided once. Where the newest version still waits for
+    readings, those that waited before it are compared, so that frequent trainings do not put the
+    decision off for ever. A version that was champion before does not become it again by itself:
+    somebody had a reason to take it back.
 
     Args:
         config: The pipeline.
@@ -83,7 +88,7 @@ def promote_challenger(config: PipelineConfig, *, by: str = "comparison") -> Pro
     """
     open_lake(config, verb="compare a challenger")  # said before anything is made
     with hold_lock(config.lake.root, "promote"):
-        return _Desk(config, by).compare(CHALLENGER, may_return=False)
+        return _Desk(config, by).compare_newest()
 
 
 def promote_version(
@@ -167,6 +172,26 @@ class _Desk:
         self._lake = Lake(config.lake.root)
         self._name = config.registry.model_name
         self._versions = self._keep_in_line()
+
+    def compare_newest(self) -> PromotionResult:
+        """Decide about the challenger, or the newest before it that need not wait any more."""
+        result = self.compare(CHALLENGER, may_return=False)
+        if result.decision != WAITING:
+            return result
+        last = {one.challenger: one for one in read_records(self._versions)}
+        waiting = [
+            one.version
+            for one in self._versions
+            if one.version in last
+            and one.version != result.challenger
+            and last[one.version].decision == WAITING
+            and last[one.version].champion == find_champion(self._versions)
+        ]
+        for version in waiting[:MAX_WAITING]:
+            other = self.compare(version, may_return=False)
+            if other.decision != WAITING:
+                return other
+        return result
 
     def compare(self, reference: str, *, may_return: bool, note: str = "") -> PromotionResult:
         """Decide about a version, once for the same pair and readings."""

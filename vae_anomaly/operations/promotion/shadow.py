@@ -17,8 +17,8 @@ from vae_anomaly.evaluation.rows import make_intervals
 from vae_anomaly.operations.pipeline_alerts import find_trace_events
 from vae_anomaly.operations.pipeline_plan import Stretch, make_batches, plan_stretches
 from vae_anomaly.operations.pipeline_score import BATCH_STEPS
-from vae_anomaly.operations.pipeline_scorer import read_stretches, score_table
 from vae_anomaly.operations.pipeline_scored import PinnedScores
+from vae_anomaly.operations.pipeline_scorer import read_stretches, score_table
 from vae_anomaly.operations.pipeline_tables import LakeView, open_lake, parse_time
 from vae_anomaly.operations.pipeline_traces import EventTraces
 from vae_anomaly.operations.registry import CHAMPION, ModelVersion, open_registry
@@ -84,10 +84,6 @@ class _Side:
     detector: Detector
     model: ModelVersion
 
-    @property
-    def names(self) -> dict[str, str]:
-        return {"model_name": self.model.model_name, "model_version": self.model.version}
-
 
 def compare_scores(
     config: PipelineConfig,
@@ -148,7 +144,12 @@ def _score(view: LakeView, side: _Side, between: tuple[int, int]) -> None:
         readings, is_wanted = read_stretches(view, batch)
         scores = score_table(side.detector, readings).filter(pa.array(is_wanted))
         spans = [Span(item.asset, item.start_us, item.end_us) for item in batch]
-        view.lake.write_scores(scores, **side.names, spans=spans)
+        view.lake.write_scores(
+            scores,
+            model_name=side.model.model_name,
+            model_version=side.model.version,
+            spans=spans,
+        )
 
 
 def _plan(view: LakeView, detector: Detector, between: tuple[int, int]) -> Iterator[Stretch]:
@@ -174,7 +175,10 @@ def _plan(view: LakeView, detector: Detector, between: tuple[int, int]) -> Itera
 def _compare(
     view: LakeView, champion: _Side, other: _Side, between: tuple[int, int]
 ) -> ShadowResult:
-    pinned = [PinnedScores(view.lake, **side.names) for side in (champion, other)]
+    pinned = [
+        PinnedScores(view.lake, model_name=side.model.model_name, model_version=side.model.version)
+        for side in (champion, other)
+    ]
     states: dict[str, dict[str, int]] = {}
     bounds: list[int] = []
     found: list[list[AlertEvent]] = [[], [], [], [], []]

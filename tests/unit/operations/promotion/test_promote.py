@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.promotions import (
     set_challenger,
 )
 from vae_anomaly.config import RegistryConfig
+from vae_anomaly.detector.detector import Detector
 from vae_anomaly.errors import PromotionError, RegistryError
 from vae_anomaly.operations import pipeline
 from vae_anomaly.operations.promotion import promote
@@ -28,6 +30,7 @@ from vae_anomaly.operations.promotion.promote import (
 from vae_anomaly.operations.registry import CHAMPION, DECISION_TAG, Registry, open_registry
 from vae_anomaly.readings import delta
 from vae_anomaly.readings.promotions import read_promotions
+from vae_anomaly.readings.rows import LATEST_US
 from vae_anomaly.readings.tables import Lake
 
 
@@ -107,6 +110,26 @@ def test_too_few_readings_after_both_training_periods_decide_nothing(line):
     assert (result.decision, result.champion) == ("waiting", CHAMPION_VERSION)
     assert "expected at least 100,000 normal readings after 2026-01-08 23:58 UTC" in result.reason
     assert read_rows(line)[-1]["recall_gap"] is None
+
+
+def test_a_version_that_waits_is_compared_when_a_newer_one_waits(line):
+    waits = line.promotion.model_copy(update={"min_rows": 100_000})
+    registry = set_challenger(line, GOOD)
+    promote_challenger(line.model_copy(update={"promotion": waits}))
+    detector = registry.load(GOOD)[0]
+    facts = replace(detector.record.facts, last_us=LATEST_US)
+    late = Detector(detector._density, replace(detector.record, facts=facts), detector._golden)
+    newest = registry.register(late)
+    result = promote_challenger(line)
+    assert (result.challenger, result.champion, result.decision) == (GOOD, GOOD, "promoted")
+    assert registry.find("challenger").version == newest.version
+    assert [row["decision"] for row in read_rows(line)] == [
+        "first",
+        "waiting",
+        "waiting",
+        "promoted",
+    ]
+    assert promote_challenger(line).decision == "waiting"  # now of the new pair
 
 
 def test_what_both_alert_to_is_not_normal(line):
