@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vae_anomaly.readings import delta
 from vae_anomaly.readings.layout import TIME
@@ -69,21 +69,20 @@ def read_promotions(lake: Lake, *, model_name: str) -> pa.Table:
     if not delta.has_table(uri):
         return PROMOTIONS.empty_table()
     table = delta.read_table(uri, columns=PROMOTIONS.names)
-    mine = table.filter(pa.compute.equal(table["model_name"], model_name))
+    mine = table.filter(pc.equal(table["model_name"], model_name))
     return mine.sort_by([("time", "ascending"), ("promotion_id", "ascending")])
 
 
-def append_promotions(lake: Lake, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Append decisions, in one commit that is made once; return whether anything was written.
+def append_promotion(lake: Lake, row: Mapping[str, Any]) -> bool:
+    """Append a decision, once whoever tries how often; return whether anything was written.
 
     Args:
         lake: The lake.
-        rows: Of the schema `PROMOTIONS`.
+        row: Of the schema `PROMOTIONS`.
 
     Raises:
         TableError: The table cannot be written.
     """
-    names = "\n".join(sorted(row["promotion_id"] for row in rows))
-    digest = hashlib.sha256(names.encode()).hexdigest()[:32]
-    table = pa.Table.from_pylist(list(rows), schema=PROMOTIONS)
-    return delta.append_once(lake.uri(TABLE), table, commit_id=f"promotions:{digest}")
+    table = pa.Table.from_pylist([dict(row)], schema=PROMOTIONS)
+    commit_id = f"promotion:{row['promotion_id']}"
+    return delta.append_once(lake.uri(TABLE), table, commit_id=commit_id)

@@ -24,7 +24,7 @@ from vae_anomaly.operations.promotion.records import (
     read_records,
 )
 from vae_anomaly.operations.registry import Registry
-from vae_anomaly.readings.promotions import append_promotions, read_promotions
+from vae_anomaly.readings.promotions import append_promotion, read_promotions
 from vae_anomaly.readings.tables import Lake
 
 
@@ -114,11 +114,9 @@ def keep_in_line(registry: Registry, lake: Lake, *, model_name: str) -> tuple[Mo
     versions = registry.list_versions()
     known = set(read_promotions(lake, model_name=model_name)["promotion_id"].to_pylist())
     records = (*read_records(versions), *_list_other_moves(registry, versions, model_name))
-    missing = [record for record in records if record.promotion_id not in known]
-    if missing:
-        append_promotions(
-            lake, [one.to_row() for one in sorted(missing, key=lambda one: one.time_us)]
-        )
+    for record in sorted(records, key=lambda one: one.time_us):
+        if record.promotion_id not in known:
+            append_promotion(lake, record.to_row())
     return versions
 
 
