@@ -6,7 +6,7 @@ from vae_anomaly.cli import tables
 from vae_anomaly.cli.output import add_row, make_table, print_lines, print_notes, print_table
 from vae_anomaly.errors import ReadingsError
 from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
-from vae_anomaly.operations.promotion.promote import PromotionResult
+from vae_anomaly.operations.promotion.results import PromotionResult
 from vae_anomaly.operations.report_text import format_count
 from vae_anomaly.readings.ingest import IngestResult
 from vae_anomaly.wording import format_plural

@@ -3,7 +3,7 @@ import pytest
 from vae_anomaly.cli.steps import describe_step, is_done, print_step, require_success
 from vae_anomaly.errors import ReadingsError
 from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
-from vae_anomaly.operations.promotion.promote import PromotionResult
+from vae_anomaly.operations.promotion.results import PromotionResult
 from vae_anomaly.readings.ingest import FailedFile, IngestResult
 
 

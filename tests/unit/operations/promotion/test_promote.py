@@ -21,6 +21,7 @@ from vae_anomaly.detector.detector import Detector
 from vae_anomaly.errors import PromotionError, RegistryError
 from vae_anomaly.operations import pipeline
 from vae_anomaly.operations.promotion import promote
+from vae_anomaly.operations.promotion.desk import Desk
 from vae_anomaly.operations.promotion.history import find_live
 from vae_anomaly.operations.promotion.promote import (
     promote_challenger,
@@ -220,14 +221,14 @@ def test_scoring_follows_the_alias_without_a_restart(line):
     [
         (Registry, "set_tags"),
         (Registry, "move_alias"),
-        (promote._Desk, "_keep_in_line"),
+        (Desk, "_keep_in_line"),
         (delta, "append_once"),
     ],
 )
 def test_g4_a_promotion_killed_between_its_steps_ends_the_same(line, monkeypatch, owner, step):
     set_challenger(line, GOOD)
-    if owner is promote._Desk:  # the first time is before the decision
-        calls = [raise_interrupt, promote._Desk._keep_in_line]
+    if owner is Desk:  # the first time is before the decision
+        calls = [raise_interrupt, Desk._keep_in_line]
 
         def die_the_second_time(desk):
             return calls.pop()(desk)
