@@ -68,7 +68,7 @@ def rivals(tmp_path_factory) -> PipelineConfig:
 
 
 @pytest.fixture
-def line(rivals, tmp_path) -> PipelineConfig:
+def contest(rivals, tmp_path) -> PipelineConfig:
     """A copy of that pipeline for one test, with nothing decided and nothing scored."""
     from tests.promotions import copy_line
 

@@ -37,24 +37,24 @@ def run(*arguments) -> Outcome:
 
 
 @pytest.fixture
-def settings(line, tmp_path) -> Path:
+def settings(contest, tmp_path) -> Path:
     file = tmp_path / "pipeline.toml"
-    file.write_text(make_template(line), encoding="utf-8")
+    file.write_text(make_template(contest), encoding="utf-8")
     return file
 
 
-def find_champion(line):
-    return open_registry(line.registry).find(CHAMPION).version
+def find_champion(contest):
+    return open_registry(contest.registry).find(CHAMPION).version
 
 
-def test_a_worse_version_is_refused_with_the_figures_and_forced_with_a_reason(line, settings):
+def test_a_worse_version_is_refused_with_the_figures_and_forced_with_a_reason(contest, settings):
     refused = run("promote", FAULTY, "--config", settings)
     assert refused.code == 1
     assert refused.out == ""
     assert f"Cannot make version {FAULTY} champion: Not champion, compared on" in refused.err
     assert "% of faults where the champion finds" in refused.err
     assert "give --force --reason" in refused.err
-    assert find_champion(line) == CHAMPION_VERSION
+    assert find_champion(contest) == CHAMPION_VERSION
     again = run("promote", FAULTY, "--config", settings, "--json")
     content = json.loads(again.out)
     assert (again.code, content["decision"], content["skipped"]) == (1, "refused", True)
@@ -68,13 +68,13 @@ def test_a_worse_version_is_refused_with_the_figures_and_forced_with_a_reason(li
     assert (third.code, "expected a champion before this one" in third.err) == (1, True)
 
 
-def test_a_good_version_is_promoted_by_the_command(line, settings):
+def test_a_good_version_is_promoted_by_the_command(contest, settings):
     outcome = run("promote", GOOD, "--config", settings)
     assert outcome.code == 0, outcome.err
     assert f"Champion is now vae-anomaly version {GOOD}. Champion, compared on" in outcome.out
 
 
-def test_a_process_without_an_account_can_promote(line, settings, monkeypatch):
+def test_a_process_without_an_account_can_promote(contest, settings, monkeypatch):
     def find_no_user():
         raise KeyError("getpwuid(): uid not found: 1234")
 
@@ -83,7 +83,7 @@ def test_a_process_without_an_account_can_promote(line, settings, monkeypatch):
     assert outcome.code == 0, outcome.err
 
 
-def test_compare_shows_what_would_change(line, settings):
+def test_compare_shows_what_would_change(contest, settings):
     chosen = ("--start", END.isoformat(), "--config", settings)
     outcome = run("compare", LOUD, *chosen)
     assert outcome.code == 0, outcome.err
@@ -97,10 +97,10 @@ def test_compare_shows_what_would_change(line, settings):
     assert content["only_version"][0]["start"].startswith("2026-01-")
     rates = content["events_per_asset_and_week"]
     assert rates["version"] > rates["champion"]
-    assert list_alerts(line) == ()
+    assert list_alerts(contest) == ()
 
 
-def test_compare_names_no_events_where_none_change(line, settings):
+def test_compare_names_no_events_where_none_change(contest, settings):
     outcome = run("compare", CHAMPION_VERSION, "--config", settings)
     assert "100.00% of them with the same state." in outcome.out
     assert "Gone with" not in outcome.out
@@ -109,37 +109,37 @@ def test_compare_names_no_events_where_none_change(line, settings):
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_the_flow_moves_the_alias_and_does_so_once(line, settings):
+def test_the_flow_moves_the_alias_and_does_so_once(contest, settings):
     from flows.promote import promote
 
-    set_challenger(line, GOOD)
+    set_challenger(contest, GOOD)
     result = promote(str(settings))
     assert (result.decision, result.champion, result.skipped) == ("promoted", GOOD, False)
     assert promote(str(settings)).decision == "nothing"
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_a_training_ends_with_the_comparison(line, settings):
+def test_a_training_ends_with_the_comparison(contest, settings):
     from flows.train import train
 
-    registry = set_challenger(line, CHAMPION_VERSION)
-    settings.write_text(make_template(line.model_copy(update={"seed": 2})), encoding="utf-8")
+    registry = set_challenger(contest, CHAMPION_VERSION)
+    settings.write_text(make_template(contest.model_copy(update={"seed": 2})), encoding="utf-8")
     result = train(str(settings))
     newest = registry.find(CHALLENGER).version
     assert result.model_version == newest != CHAMPION_VERSION
     assert result.decision == registry.find(newest).tags["champion_decision"]
     assert "compared on" in result.decision
-    assert result.is_champion == (find_champion(line) == newest)
+    assert result.is_champion == (find_champion(contest) == newest)
     again = train(str(settings))
     assert (again.skipped, again.is_champion) == (True, result.is_champion)
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_a_training_leaves_the_comparison_to_a_person_where_that_is_set(line, settings):
+def test_a_training_leaves_the_comparison_to_a_person_where_that_is_set(contest, settings):
     from flows.train import train
 
-    set_challenger(line, FAULTY)
-    manual = line.promotion.model_copy(update={"automatic": False})
-    settings.write_text(make_template(line.model_copy(update={"promotion": manual})), "utf-8")
+    set_challenger(contest, FAULTY)
+    manual = contest.promotion.model_copy(update={"automatic": False})
+    settings.write_text(make_template(contest.model_copy(update={"promotion": manual})), "utf-8")
     assert train(str(settings)).skipped
-    assert "version 1 is" in open_registry(line.registry).find(FAULTY).tags["champion_decision"]
+    assert "version 1 is" in open_registry(contest.registry).find(FAULTY).tags["champion_decision"]

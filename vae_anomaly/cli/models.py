@@ -12,7 +12,7 @@ from vae_anomaly.errors import PromotionError
 
 if TYPE_CHECKING:
     from vae_anomaly.config import PipelineConfig
-    from vae_anomaly.operations.promotion.promote import PromotionResult
+    from vae_anomaly.operations.promotion.results import PromotionResult
     from vae_anomaly.operations.registry import ModelVersion, Registry
 
 

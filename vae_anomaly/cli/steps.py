@@ -8,7 +8,7 @@ from vae_anomaly.errors import ReadingsError
 from vae_anomaly.operations.monitoring.monitor import MonitorResult
 from vae_anomaly.operations.notify.deliver import NotifyResult
 from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
-from vae_anomaly.operations.promotion.promote import PromotionResult
+from vae_anomaly.operations.promotion.results import PromotionResult
 from vae_anomaly.operations.report_text import format_count, format_time
 from vae_anomaly.readings.ingest import IngestResult
 from vae_anomaly.wording import format_plural

@@ -16,11 +16,11 @@ from vae_anomaly.operations.pipeline_results import Alert, ReportResult, ScoreRe
 from vae_anomaly.operations.pipeline_score import rescore_readings
 from vae_anomaly.operations.pipeline_train import has_champion, train_detector
 from vae_anomaly.operations.promotion.promote import (
-    PromotionResult,
     promote_challenger,
     promote_version,
     roll_back,
 )
+from vae_anomaly.operations.promotion.results import PromotionResult
 from vae_anomaly.operations.promotion.shadow import ShadowResult, compare_scores
 from vae_anomaly.operations.registry import CHAMPION
 from vae_anomaly.readings.ingest import IngestResult, ingest

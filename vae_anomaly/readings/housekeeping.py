@@ -25,6 +25,7 @@ TABLES = (
     "ledger",
     "scores",
     "alerts",
+    "promotions",
     "outbox",
 )
 

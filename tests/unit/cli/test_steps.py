@@ -4,7 +4,7 @@ from vae_anomaly.cli.steps import describe_step, is_done, print_step, require_su
 from vae_anomaly.errors import ReadingsError
 from vae_anomaly.operations.monitoring.monitor import Drift, MonitorResult
 from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
-from vae_anomaly.operations.promotion.promote import PromotionResult
+from vae_anomaly.operations.promotion.results import PromotionResult
 from vae_anomaly.readings.ingest import FailedFile, IngestResult
 
 

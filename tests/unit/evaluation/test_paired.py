@@ -26,6 +26,11 @@ def test_blocks_without_weight_count_for_nothing():
     assert np.isnan(find_gap(np.zeros(2), np.zeros(2), np.zeros(2)).value)
 
 
+def test_what_was_not_measured_stays_unknown():
+    gap = find_gap(np.ones(3), np.full(3, np.nan), np.ones(3))
+    assert np.isnan([gap.value, gap.low, gap.high]).all()
+
+
 def test_blocks_end_where_an_asset_does():
     codes = np.repeat([0, 1, 2], [5, 1, 3])
     assert cut_blocks(codes, block_steps=2).tolist() == [0, 0, 1, 1, 2, 3, 4, 4, 5]

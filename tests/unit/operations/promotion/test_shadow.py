@@ -26,10 +26,10 @@ def count_scores(config):
     }
 
 
-def test_what_would_change_is_counted_and_nobody_is_called(line):
-    result = compare_scores(line, LOUD)
+def test_what_would_change_is_counted_and_nobody_is_called(contest):
+    result = compare_scores(contest, LOUD)
     assert (result.champion, result.version) == (CHAMPION_VERSION, LOUD)
-    num_steps = count_readings(line, END_US)
+    num_steps = count_readings(contest, END_US)
     assert result.num_steps == num_steps > 1000
     assert sum(sum(row.values()) for row in result.states.values()) == num_steps
     assert result.num_champion == len(result.both) + len(result.only_champion)
@@ -39,17 +39,17 @@ def test_what_would_change_is_counted_and_nobody_is_called(line):
     assert result.find_rate(result.num_version) == pytest.approx(
         result.num_version / (num_steps * 120 / 604_800)
     )
-    assert Lake(line.lake.root).read_alerts().num_rows == 0
-    scored = count_scores(line)
+    assert Lake(contest.lake.root).read_alerts().num_rows == 0
+    scored = count_scores(contest)
     assert (scored[CHAMPION_VERSION], scored[LOUD], scored[GOOD]) == (num_steps, num_steps, 0)
 
 
-def test_the_alert_events_of_the_champion_stay_as_they_are(line):
-    pipeline.score_readings(line)
-    lake = Lake(line.lake.root)
+def test_the_alert_events_of_the_champion_stay_as_they_are(contest):
+    pipeline.score_readings(contest)
+    lake = Lake(contest.lake.root)
     before = lake.read_alerts()
     version = lake.read_scores()
-    result = compare_scores(line, FAULTY)
+    result = compare_scores(contest, FAULTY)
     assert lake.read_alerts().equals(before)
     assert result.num_champion == before.num_rows
     assert len(result.only_champion) == before.num_rows
@@ -57,31 +57,31 @@ def test_the_alert_events_of_the_champion_stay_as_they_are(line):
     assert kept.equals(version)
 
 
-def test_a_version_beside_itself_changes_nothing(line):
-    result = compare_scores(line, CHAMPION_VERSION)
+def test_a_version_beside_itself_changes_nothing(contest):
+    result = compare_scores(contest, CHAMPION_VERSION)
     assert result.agreement == 1.0
     assert not result.only_champion
     assert not result.only_version
     assert len(result.both) == result.num_champion == result.num_version
 
 
-def test_a_chosen_period_is_scored_and_no_more(line):
+def test_a_chosen_period_is_scored_and_no_more(contest):
     start_us = END_US + DAY_US
     end_us = start_us + DAY_US // 2
-    result = compare_scores(line, GOOD, start_us=start_us, end_us=end_us)
-    num_steps = count_readings(line, start_us, end_us)
+    result = compare_scores(contest, GOOD, start_us=start_us, end_us=end_us)
+    num_steps = count_readings(contest, start_us, end_us)
     assert result.num_steps == num_steps > 300
     assert start_us <= result.start_us < result.end_us < end_us
-    assert count_scores(line)[GOOD] == num_steps
+    assert count_scores(contest)[GOOD] == num_steps
     # scoring it all the same later on ends as if nothing had been there
-    pipeline.score_readings(line, reference=GOOD)
-    assert count_scores(line)[GOOD] == count_readings(line, END_US)
+    pipeline.score_readings(contest, reference=GOOD)
+    assert count_scores(contest)[GOOD] == count_readings(contest, END_US)
 
 
-def test_the_period_begins_where_scoring_does(line):
-    assert compare_scores(line, GOOD, start_us=END_US - 3 * DAY_US).start_us == END_US
+def test_the_period_begins_where_scoring_does(contest):
+    assert compare_scores(contest, GOOD, start_us=END_US - 3 * DAY_US).start_us == END_US
 
 
-def test_a_period_without_readings_is_refused(line):
+def test_a_period_without_readings_is_refused(contest):
     with pytest.raises(TableError, match=r"expected readings in the period.* --start and --end"):
-        compare_scores(line, GOOD, start_us=END_US + 90 * DAY_US)
+        compare_scores(contest, GOOD, start_us=END_US + 90 * DAY_US)
