@@ -14,6 +14,7 @@ from prefect.tasks import Task
 
 from flows.artifacts import Progress
 from flows.liveness import mark_alive
+from flows.timeouts import StuckError, limit_time
 from vae_anomaly.config import read_pipeline_config
 from vae_anomaly.errors import ReadingsError, RegistryError, TableError, VaeAnomalyError
 
@@ -33,7 +34,6 @@ ResultT = TypeVar("ResultT")
 
 RETRY_DELAYS_S = [2.0, 10.0, 30.0]
 RETRY_JITTER = 0.2
-HOUR_S = 3600
 
 
 def is_worth_retrying(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
@@ -63,15 +63,26 @@ def report_refusals(
 ) -> Callable[ArgumentsT, ResultT | State[Any]]:
     """Let a flow run fail with our message where we refuse; a traceback would say no more.
 
-    It also marks the flow run as alive while it is.
+    It also marks the flow run as alive while it is, and ends it where it is stuck. The flow takes
+    the path of the settings first.
     """
     logger = logging.getLogger(function.__module__)
+    name = function.__name__
 
     @wraps(function)
     def run(*args: ArgumentsT.args, **kwargs: ArgumentsT.kwargs) -> ResultT | State[Any]:
         try:
-            with mark_alive():
+            path = str(args[0] if args else kwargs["config_path"])
+            limit_s = read_pipeline_config(path).schedule.find_timeout(name)
+            with mark_alive(), limit_time(limit_s):
                 return function(*args, **kwargs)
+        except StuckError:
+            message = (
+                f"Cannot {name}: expected an end within {limit_s:g} s, got none. See where it "
+                f"hangs, or raise {name}_timeout_s in [schedule]."
+            )
+            logger.error("%s", message)  # noqa: TRY400
+            return Failed(name="TimedOut", message=message)
         except VaeAnomalyError as error:
             logger.error("%s", error)  # noqa: TRY400
             return Failed(message=str(error), data=error)
@@ -80,7 +91,7 @@ def report_refusals(
 
 
 def touches_outside(
-    name: str, *, run_name: str = "", timeout_s: float = HOUR_S
+    name: str, *, run_name: str = ""
 ) -> Callable[[Callable[ArgumentsT, ResultT]], Task[ArgumentsT, ResultT]]:
     """Make a task of a function that reads or writes what may be out of reach for a while."""
 
@@ -94,13 +105,12 @@ def touches_outside(
             retry_delay_seconds=RETRY_DELAYS_S,
             retry_jitter_factor=RETRY_JITTER,
             retry_condition_fn=is_worth_retrying,
-            timeout_seconds=timeout_s,
         )
 
     return decorate
 
 
-@touches_outside("ingest files", timeout_s=2 * HOUR_S)
+@touches_outside("ingest files")
 def ingest_files(config_path: str) -> IngestResult:
     """Take new raw files into the lake."""
     from vae_anomaly.operations.pipeline import ingest_source
@@ -120,7 +130,7 @@ def has_champion(config_path: str) -> bool:
     return pipeline.has_champion(read_pipeline_config(config_path))
 
 
-@touches_outside("train detector", timeout_s=12 * HOUR_S)
+@touches_outside("train detector")
 def train_detector(config_path: str) -> TrainResult:
     """Fit a detector and register it."""
     from vae_anomaly.operations import pipeline
@@ -129,7 +139,7 @@ def train_detector(config_path: str) -> TrainResult:
     return pipeline.train_detector(read_pipeline_config(config_path), progress=progress.update)
 
 
-@touches_outside("score readings", run_name="score with {reference}", timeout_s=6 * HOUR_S)
+@touches_outside("score readings", run_name="score with {reference}")
 def score_readings(config_path: str, reference: str) -> ScoreResult:
     """Score the readings that have no score yet."""
     from vae_anomaly.operations import pipeline

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prefect import flow
 
 from flows.artifacts import publish_training
-from flows.tasks import HOUR_S, has_champion, name_flow_run, report_refusals, train_detector
+from flows.tasks import has_champion, name_flow_run, report_refusals, train_detector
 
 if TYPE_CHECKING:
     from vae_anomaly.operations.pipeline import TrainResult
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@flow(name="train", flow_run_name=name_flow_run, timeout_seconds=13 * HOUR_S)
+@flow(name="train", flow_run_name=name_flow_run)
 @report_refusals
 def train(
     config_path: str = "pipeline.toml",

@@ -14,7 +14,6 @@ from vae_anomaly.config.pipeline import (
     LakeConfig,
     PipelineConfig,
     RegistryConfig,
-    ScheduleConfig,
     TrainingPeriod,
     read_pipeline_config,
 )
@@ -23,6 +22,7 @@ from vae_anomaly.config.readings import (
     LongConfig,
     ReadingsConfig,
 )
+from vae_anomaly.config.schedule import ScheduleConfig
 from vae_anomaly.config.validation import (
     make_config,
     parse_record,

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from vae_anomaly.config.base import Settings
 from vae_anomaly.config.detector import DetectorConfig
+from vae_anomaly.config.schedule import ScheduleConfig
 from vae_anomaly.config.validation import make_config
 from vae_anomaly.errors import ConfigError
 
@@ -54,14 +55,6 @@ class TrainingPeriod(Settings):
     end: str = ""
     rolling_days: Annotated[float, Field(ge=0)] = 0
     max_rows: Annotated[int, Field(ge=1_000)] = 2_000_000
-
-
-class ScheduleConfig(Settings):
-    """Seconds between scheduled flow runs; 0 leaves a flow unscheduled."""
-
-    ingest_every_s: Annotated[float, Field(ge=0)] = 300
-    train_every_s: Annotated[float, Field(ge=0)] = 7 * 86_400
-    score_every_s: Annotated[float, Field(ge=0)] = 300
 
 
 class PipelineConfig(Settings):
