@@ -8,6 +8,9 @@ from pathlib import Path
 HOME = "data/prefect"
 """Where Prefect keeps its database, beside `pipeline.toml`."""
 
+FLOWS = ("ingest", "train", "score")
+"""Flows there are, by module, in the order in which they run at the start."""
+
 LEASE_STORAGE = "prefect.server.concurrency.lease_storage.filesystem"
 """Module of Prefect that keeps leases in its home instead of its memory."""
 
@@ -25,7 +28,7 @@ SETTINGS = {
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
     "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "WARNING",
     "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "flows.ingest,flows.train,flows.score",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(f"flows.{name}" for name in FLOWS),
     "PREFECT_LOGGING_FORMATTERS_STANDARD_FORMAT": "%(asctime)s | %(message)s",
 }
 

@@ -45,12 +45,14 @@ class Site:
     Attributes:
         environment: Environment of every process.
         url: Address of the API.
+        running: The server and the worker that were started last, by these names.
     """
 
     def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
         self._folder = folder
         self._port = find_free_port()
         self._processes: list[subprocess.Popen[bytes]] = []
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.url = f"http://127.0.0.1:{self._port}/api"
         clean = {key: os.environ[key] for key in os.environ if "PREFECT" not in key}
         self.environment = {
@@ -91,6 +93,7 @@ class Site:
                 start_new_session=True,
             )
         self._processes.append(process)
+        self.running[str(command[1])] = process
         return process
 
     def start_server(self) -> subprocess.Popen[bytes]:
@@ -138,7 +141,8 @@ class Site:
                 with urllib.request.urlopen(request, timeout=60.0) as response:  # noqa: S310
                     answers.append(response.read())
             except urllib.error.HTTPError as error:
-                assert error.code >= HTTPStatus.INTERNAL_SERVER_ERROR, error.read()
+                if error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
+                    raise
             except OSError as error:
                 logger.info("no answer: %s", error)  # it is down, or busy
             return bool(answers)

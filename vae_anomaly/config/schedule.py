@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from vae_anomaly.config.base import Settings
 
-HOUR_S = 3_600.0
+HOUR_S = 3_600
 
 Interval = Annotated[float, Field(ge=0)]
 Timeout = Annotated[float, Field(gt=0)]
