@@ -2,6 +2,7 @@ import pytest
 
 from vae_anomaly.cli.steps import describe_step, is_done, print_step, require_success
 from vae_anomaly.errors import ReadingsError
+from vae_anomaly.operations.notify.deliver import NotifyResult
 from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
 from vae_anomaly.readings.ingest import FailedFile, IngestResult
 
@@ -36,6 +37,12 @@ def make_scoring(**changes):
     ("result", "words"),
     [
         (make_ingest(), "Ingested 2 of 3 files: 100 rows, of them 97 kept, 2 to quarantine, 1"),
+        (NotifyResult(num_waiting=3), "Nothing to send; 3 waiting."),
+        (
+            NotifyResult(num_sent=2, num_again=1, num_expired=40),
+            "Sent 2 messages; 1 to be tried again, 0 given up. 40 notifications of events that "
+            "were over too long ago (notify.max_age_h): see 'vae-anomaly notify list'.",
+        ),
         (make_training(), "Trained on 1,000 rows, registered as vae-anomaly version 2."),
         (
             make_training(num_period_rows=20_000, num_blocks=7),

@@ -4,6 +4,7 @@ import pytest
 
 from tests.notifying import SECRET_VARIABLE
 from vae_anomaly.config import ChannelConfig
+from vae_anomaly.operations.notify.deliver import NotifyResult
 from vae_anomaly.operations.notify.enqueue import EnqueueResult, enqueue_messages
 from vae_anomaly.readings import delta
 from vae_anomaly.readings.layout import ALERTS
@@ -12,6 +13,7 @@ from vae_anomaly.readings.layout import ALERTS
 def test_without_channels_nothing_is_written(desk):
     desk.put("a")
     assert enqueue_messages(desk.config) == EnqueueResult()
+    assert desk.deliver() == NotifyResult()
     assert not delta.has_table(str(desk.root / "outbox"))
 
 
