@@ -19,6 +19,7 @@ from vae_anomaly.domain import MICROSECONDS_PER_S, Calibration
 from vae_anomaly.wording import format_plural, name_figure
 
 if TYPE_CHECKING:
+    from vae_anomaly.operations.monitoring.monitor import MonitorResult
     from vae_anomaly.operations.notify.deliver import NotifyResult
     from vae_anomaly.operations.pipeline import (
         Alert,
@@ -209,6 +210,29 @@ def publish_report(result: ReportResult) -> str:
         description="The report page",
     )
     return f"Wrote the report to {result.path}."
+
+
+def publish_check(result: MonitorResult) -> str:
+    """Show what drifted; return the outcome as one line."""
+    name = f"{result.model_name} version {result.model_version}"
+    create_table_artifact(
+        [
+            {
+                "asset": drift.asset,
+                "sensor": drift.sensor,
+                "statistic": drift.statistic,
+                "value": drift.value,
+                "what": drift.reason,
+            }
+            for drift in result.drifts[:MAX_ROWS]
+        ],
+        key="drift",
+        description=f"What drifted since {name} was calibrated",
+    )
+    return (
+        f"{format_plural(len(result.drifts), 'drift')} among {result.num_series:,} series of "
+        f"{name}; of {result.num_unknown:,} nothing can be said."
+    )
 
 
 def _calibration_cells(item: Calibration) -> tuple[str, ...]:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from vae_anomaly.operations.monitoring.logs import JSON, find_format
+
+LOGGING_FILE = Path(__file__).with_name("logging.yml")
+"""Prefect's logging where log lines are JSON."""
+
 HOME = "data/prefect"
 """Where Prefect keeps its database, beside `pipeline.toml`."""
 
@@ -20,7 +25,9 @@ SETTINGS = {
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
     "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "WARNING",
     "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "flows.ingest,flows.train,flows.score,flows.notify",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(
+        f"flows.{name}" for name in ("ingest", "train", "score", "notify", "monitor")
+    ),
     "PREFECT_LOGGING_FORMATTERS_STANDARD_FORMAT": "%(asctime)s | %(message)s",
 }
 
@@ -38,3 +45,5 @@ def prepare_prefect(config_path: str | Path) -> None:
         os.environ.setdefault("PREFECT_HOME", str(home))
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    if find_format() == JSON:
+        os.environ.setdefault("PREFECT_LOGGING_SETTINGS_PATH", str(LOGGING_FILE))

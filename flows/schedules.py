@@ -32,14 +32,15 @@ class Served:
 def list_served(schedule: ScheduleConfig) -> tuple[Served, ...]:
     """List the flows that have a schedule, in the order in which they run at the start.
 
-    Scores are due half an interval after the ingest, so that they find its readings.
+    Scores are due half an interval after the ingest, so that they find its readings. The monitor
+    comes last at the start, and is due a quarter of an interval after a full one.
 
     Args:
         schedule: Seconds between flow runs; 0 leaves a flow out.
 
     Example:
         >>> [flow.name for flow in list_served(ScheduleConfig(train_every_s=0))]
-        ['ingest', 'score']
+        ['ingest', 'score', 'monitor']
     """
     flows = (
         Served("ingest", schedule.ingest_every_s),
@@ -48,6 +49,11 @@ def list_served(schedule: ScheduleConfig) -> tuple[Served, ...]:
             "score",
             schedule.score_every_s,
             anchor=ANCHOR + timedelta(seconds=schedule.score_every_s / 2),
+        ),
+        Served(
+            "monitor",
+            schedule.monitor_every_s,
+            anchor=ANCHOR + timedelta(seconds=schedule.monitor_every_s / 4),
         ),
     )
     return tuple(flow for flow in flows if flow.every_s > 0)

@@ -19,6 +19,7 @@ from flows.schedules import Served, list_served
 from flows.stopping import StopSignals, keep_interrupts_from_children
 from vae_anomaly.config import read_pipeline_config
 from vae_anomaly.errors import ConfigError
+from vae_anomaly.operations.monitoring.logs import choose_format, make_formatter
 
 if TYPE_CHECKING:
     from prefect.runner import Runner
@@ -35,7 +36,7 @@ MAX_READ = 200
 
 
 def serve(config_path: str | Path = "pipeline.toml") -> None:
-    """Run ingest, train and score on their schedules, until SIGINT or SIGTERM.
+    """Run ingest, train, score and monitor on their schedules, until SIGINT or SIGTERM.
 
     At the start each scheduled flow runs once, in this order, training only where there is no
     champion; so the pipeline is up to date before the first interval has passed. A flow run that
@@ -51,11 +52,13 @@ def serve(config_path: str | Path = "pipeline.toml") -> None:
         ServerError: Prefect's server does not start, or is gone.
     """
     file = Path(config_path).resolve()
-    flows = list_served(read_pipeline_config(file).schedule)
+    config = read_pipeline_config(file)
+    choose_format(config.logs.format)
+    flows = list_served(config.schedule)
     if not flows:
         raise ConfigError(
             f"Cannot serve '{file}': expected at least one interval above 0 in [schedule], got "
-            "none. Set ingest_every_s, train_every_s or score_every_s."
+            "none. Set ingest_every_s, train_every_s, score_every_s or monitor_every_s."
         )
     prepare_prefect(file)
     _show_own_lines()
@@ -111,11 +114,14 @@ async def _deploy(runner: Runner, served: Served, file: Path) -> UUID:
     )
     from prefect.schedules import Interval
 
+    from flows.drift_event import list_triggers
+
     return await runner.aadd_flow(
         getattr(import_module(f"flows.{served.name}"), served.name),
         name=served.name,
         schedule=Interval(timedelta(seconds=served.every_s), anchor_date=served.anchor),
         parameters={"config_path": str(file)},
+        triggers=list_triggers(served.name, read_pipeline_config(file)),
         concurrency_limit=ConcurrencyLimitConfig(
             limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
         ),
@@ -200,5 +206,5 @@ def _show_own_lines() -> None:
     lines.propagate = False
     if not lines.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s | %(message)s", "%H:%M:%S"))
+        handler.setFormatter(make_formatter("%(asctime)s | %(message)s", "%H:%M:%S"))
         lines.addHandler(handler)

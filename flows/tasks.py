@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -16,10 +18,13 @@ from flows.artifacts import Progress
 from flows.liveness import mark_alive
 from vae_anomaly.config import read_pipeline_config
 from vae_anomaly.errors import ReadingsError, RegistryError, TableError, VaeAnomalyError
+from vae_anomaly.operations.monitoring.logs import log_context
+from vae_anomaly.operations.monitoring.successes import note_success
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
 
+    from vae_anomaly.operations.monitoring.monitor import MonitorResult
     from vae_anomaly.operations.notify.deliver import NotifyResult
     from vae_anomaly.operations.notify.enqueue import EnqueueResult
     from vae_anomaly.operations.pipeline import (
@@ -65,18 +70,31 @@ def report_refusals(
 ) -> Callable[ArgumentsT, ResultT | State[Any]]:
     """Let a flow run fail with our message where we refuse; a traceback would say no more.
 
-    It also marks the flow run as alive while it is.
+    It also marks the flow run as alive while it is, and writes down in the lake that it succeeded.
     """
     logger = logging.getLogger(function.__module__)
+    signature = inspect.signature(function)
 
     @wraps(function)
     def run(*args: ArgumentsT.args, **kwargs: ArgumentsT.kwargs) -> ResultT | State[Any]:
-        try:
-            with mark_alive():
-                return function(*args, **kwargs)
-        except VaeAnomalyError as error:
-            logger.error("%s", error)  # noqa: TRY400
-            return Failed(message=str(error), data=error)
+        about = {"flow": function.__name__, "flow_run_id": str(flow_run.id or "")}
+        with log_context(**about):
+            try:
+                with mark_alive():
+                    began = time.monotonic()
+                    result = function(*args, **kwargs)
+                    given = signature.bind(*args, **kwargs)
+                    given.apply_defaults()
+                    note_success(
+                        read_pipeline_config(given.arguments["config_path"]),
+                        function.__name__,
+                        result,
+                        duration_s=time.monotonic() - began,
+                    )
+                    return result
+            except VaeAnomalyError as error:
+                logger.error("%s", error)  # noqa: TRY400
+                return Failed(message=str(error), data=error)
 
     return run
 
@@ -172,3 +190,19 @@ def write_report(config_path: str, reference: str) -> ReportResult:
     from vae_anomaly.operations.pipeline import make_pipeline_report
 
     return make_pipeline_report(read_pipeline_config(config_path), reference=reference)
+
+
+@touches_outside("check drift", timeout_s=2 * HOUR_S)
+def check_drift(config_path: str) -> MonitorResult:
+    """Compare readings, scores and alert events with the calibration of the champion."""
+    from vae_anomaly.operations.monitoring.monitor import monitor_pipeline
+
+    return monitor_pipeline(read_pipeline_config(config_path))
+
+
+@touches_outside("note that the drift was announced")
+def note_announced(config_path: str, result: MonitorResult) -> None:
+    """Write down that the drift of this champion was announced."""
+    from vae_anomaly.operations.monitoring import monitor
+
+    monitor.note_announced(read_pipeline_config(config_path), result)

@@ -207,7 +207,8 @@ def test_run_of_training_that_is_done_says_so(settings, prefect_server):
 
 def test_serving_without_any_schedule_is_refused(tmp_path):
     settings = tmp_path / "pipeline.toml"
-    settings.write_text("[schedule]\ningest_every_s = 0\ntrain_every_s = 0\nscore_every_s = 0\n")
+    names = ("ingest", "train", "score", "monitor")
+    settings.write_text("[schedule]\n" + "".join(f"{name}_every_s = 0\n" for name in names))
     own = logging.getLogger("flows")
     handlers, level = own.handlers[:], own.level
     outcome = run("serve", "--config", settings)

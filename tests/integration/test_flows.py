@@ -229,7 +229,7 @@ def test_a_challenger_is_not_called_champion(line):
 
 def test_deployments_of_prefect_yaml_load_and_keep_the_default_schedules():
     content = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))
-    assert [item["name"] for item in content["deployments"]] == list(STEPS)
+    assert [item["name"] for item in content["deployments"]] == [*STEPS, "monitor"]
     for item in content["deployments"]:
         flow = load_flow_from_entrypoint(str(PROJECT / item["entrypoint"]))
         assert flow.name == item["name"]
@@ -238,7 +238,7 @@ def test_deployments_of_prefect_yaml_load_and_keep_the_default_schedules():
         assert item["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
         (schedule,) = item["schedules"]
         assert schedule["interval"] == getattr(ScheduleConfig(), f"{flow.name}_every_s")
-        assert schedule["anchor_date"].startswith(f"{ANCHOR:%Y-%m-%dT00:0}")
+        assert schedule["anchor_date"].startswith(f"{ANCHOR:%Y-%m-%dT00:}")
 
 
 RUN_INGEST = "import sys; from flows.ingest import ingest; ingest(sys.argv[1])"

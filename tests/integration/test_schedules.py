@@ -34,6 +34,7 @@ SCHEDULE = """
 ingest_every_s = 3
 train_every_s = 0
 score_every_s = 3
+monitor_every_s = 0
 """
 PATIENCE_S = 240.0
 
@@ -201,7 +202,7 @@ def test_with_another_server_prefect_needs_no_home_of_ours(tmp_path, environment
 
 
 def test_scores_are_due_between_two_ingests():
-    ingest, train, score = list_served(ScheduleConfig())
+    ingest, train, score, _ = list_served(ScheduleConfig())
     assert (ingest.anchor, train.anchor) == (ANCHOR, ANCHOR)
     assert (score.anchor - ANCHOR).total_seconds() == ScheduleConfig().score_every_s / 2
     assert train.first_parameters == {"only_without_champion": True}

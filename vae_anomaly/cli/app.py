@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cyclopts import App, Group, Parameter
 
 from vae_anomaly import __version__
-from vae_anomaly.cli import benchmark, demo, files, lake, models, notify, pipeline
+from vae_anomaly.cli import benchmark, demo, files, lake, models, notify, pipeline, watching
 from vae_anomaly.cli.guard import (
     DEBUG_OPTION,
     DEBUG_VARIABLE,
@@ -38,6 +38,8 @@ GROUPS = {
         pipeline.report,
         lake.lake,
         notify.notify,
+        watching.metrics,
+        watching.doctor,
         models.models,
         models.promote,
         models.rollback,
@@ -69,7 +71,12 @@ def run(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = DEBUG_OPTION in given or bool(os.environ.get(DEBUG_VARIABLE))
     tokens = [token for token in given if token != DEBUG_OPTION]
-    if arguments is None:
-        quieten_libraries(debug=debug)
     app = make_app()
-    return run_guarded(lambda: app(tokens, exit_on_error=False, print_error=False), debug=debug)
+
+    def command() -> int | None:
+        if arguments is None:
+            quieten_libraries(debug=debug)
+        result: int | None = app(tokens, exit_on_error=False, print_error=False)
+        return result
+
+    return run_guarded(command, debug=debug)

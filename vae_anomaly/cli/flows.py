@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vae_anomaly.cli.output import Progress
+from vae_anomaly.operations.monitoring.logs import JSON, choose_format, find_format, make_formatter
 
 if TYPE_CHECKING:
     from vae_anomaly.cli.steps import StepResult
@@ -40,11 +41,13 @@ def run_flow(step: str, config: Path, *, progress: Progress) -> StepResult:
     """
     from vae_anomaly.config import read_pipeline_config
 
-    read_pipeline_config(config)  # a wrong setting is said before Prefect takes its seconds
+    settings = read_pipeline_config(config)  # what is wrong is said before Prefect takes its time
+    choose_format(settings.logs.format)
     _load("environment").prepare_prefect(config)
     if "PREFECT_HOME" in os.environ:  # Prefect makes this folder, but none above it
         Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault(CONSOLE_LEVEL, "CRITICAL")
+    if find_format() != JSON:  # a person reads the result, a program the lines
+        os.environ.setdefault(CONSOLE_LEVEL, "CRITICAL")
     with _load("artifacts").listen(progress):
         result: StepResult = getattr(_load(step), step)(str(config.resolve()))
     return result
@@ -59,8 +62,11 @@ def serve_flows(config: Path) -> None:
     Raises:
         ConfigError: The settings cannot be read, or schedule nothing.
     """
+    from vae_anomaly.config import read_pipeline_config
+
+    choose_format(read_pipeline_config(config).logs.format)
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(make_formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     own = logging.getLogger("flows")
     own.addHandler(handler)
     own.setLevel(logging.INFO)

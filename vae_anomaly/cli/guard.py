@@ -14,6 +14,7 @@ from cyclopts import CycloptsError
 from vae_anomaly.cli import EXIT_INTERRUPTED
 from vae_anomaly.cli.output import clean_text
 from vae_anomaly.errors import VaeAnomalyError
+from vae_anomaly.operations.monitoring.logs import JSON, find_format, make_formatter
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -65,10 +66,11 @@ def quieten_libraries(*, debug: bool) -> None:
     for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(make_formatter("%(levelname)s %(name)s: %(message)s"))
     own = logging.getLogger("vae_anomaly")
     own.addHandler(handler)
-    own.setLevel(logging.DEBUG if debug else logging.ERROR)
+    usual = logging.INFO if find_format() == JSON else logging.ERROR
+    own.setLevel(logging.DEBUG if debug else usual)
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")
 

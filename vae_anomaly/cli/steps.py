@@ -5,21 +5,26 @@ from __future__ import annotations
 from vae_anomaly.cli import tables
 from vae_anomaly.cli.output import add_row, make_table, print_lines, print_notes, print_table
 from vae_anomaly.errors import ReadingsError
+from vae_anomaly.operations.monitoring.monitor import MonitorResult
 from vae_anomaly.operations.notify.deliver import NotifyResult
 from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
-from vae_anomaly.operations.report_text import format_count
+from vae_anomaly.operations.report_text import format_count, format_time
 from vae_anomaly.readings.ingest import IngestResult
 from vae_anomaly.wording import format_plural
 
-StepResult = IngestResult | TrainResult | ScoreResult | NotifyResult
+StepResult = IngestResult | TrainResult | ScoreResult | NotifyResult | MonitorResult
 
 TITLES = {
     "ingest": "Files taken in",
     "train": "Training, in steps",
     "score": "Rows scored",
     "notify": "Messages sent",
+    "monitor": "Comparing with the calibration",
 }
 """What the progress of each step counts."""
+
+MAX_DRIFTS = 30
+"""Drifts listed; the table has them all."""
 
 
 def print_step(result: StepResult) -> None:
@@ -33,6 +38,8 @@ def print_step(result: StepResult) -> None:
         print_lines(result.decision, f"Held-out NLL: {comparison}")
         tables.print_thresholds(result.calibrations)
         tables.print_health(result.health)
+    elif isinstance(result, MonitorResult):
+        _print_drifts(result)
 
 
 def describe_step(result: StepResult) -> str:
@@ -43,6 +50,8 @@ def describe_step(result: StepResult) -> str:
         return _describe_train(result)
     if isinstance(result, NotifyResult):
         return _describe_notify(result)
+    if isinstance(result, MonitorResult):
+        return _describe_check(result)
     return _describe_score(result)
 
 
@@ -130,6 +139,26 @@ def _describe_notify(result: NotifyResult) -> str:
         f"Sent {format_plural(result.num_sent, 'message')}; {result.num_again:,} to be tried "
         f"again, {result.num_failed:,} given up.{left_out}"
     )
+
+
+def _describe_check(result: MonitorResult) -> str:
+    again = " These blocks were compared before." if result.skipped else ""
+    return (
+        f"Compared {format_plural(result.num_series, 'figure')} of {result.model_name} version "
+        f"{result.model_version} with its calibration, up to {format_time(result.until_us)}: "
+        f"{format_plural(len(result.drifts), 'drift')}; of {format_count(result.num_unknown)} "
+        f"nothing can be said.{again}"
+    )
+
+
+def _print_drifts(result: MonitorResult) -> None:
+    if result.drifts:
+        table = make_table("Drift", ("asset", "statistic", "what was found"))
+        for drift in result.drifts[:MAX_DRIFTS]:
+            add_row(table, drift.asset, drift.statistic, drift.reason)
+        print_table(table)
+        if len(result.drifts) > MAX_DRIFTS:
+            print_lines(f"... and {len(result.drifts) - MAX_DRIFTS} more, in the table drift")
 
 
 def _print_failed(result: IngestResult) -> None:

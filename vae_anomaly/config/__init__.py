@@ -10,6 +10,7 @@ from vae_anomaly.config.detector import (
     RulesConfig,
     ThresholdConfig,
 )
+from vae_anomaly.config.monitor import LogsConfig, MonitorConfig
 from vae_anomaly.config.notify import ChannelConfig, NotifyConfig
 from vae_anomaly.config.pipeline import (
     LakeConfig,
@@ -36,8 +37,10 @@ __all__ = [
     "DetectorConfig",
     "LakeConfig",
     "LikelihoodName",
+    "LogsConfig",
     "LongConfig",
     "ModelConfig",
+    "MonitorConfig",
     "NotifyConfig",
     "PipelineConfig",
     "ReadingsConfig",

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from vae_anomaly.config.base import Settings
 from vae_anomaly.config.detector import DetectorConfig
+from vae_anomaly.config.monitor import LogsConfig, MonitorConfig
 from vae_anomaly.config.notify import NotifyConfig
 from vae_anomaly.config.validation import make_config
 from vae_anomaly.errors import ConfigError
@@ -63,6 +64,7 @@ class ScheduleConfig(Settings):
     ingest_every_s: Annotated[float, Field(ge=0)] = 300
     train_every_s: Annotated[float, Field(ge=0)] = 7 * 86_400
     score_every_s: Annotated[float, Field(ge=0)] = 300
+    monitor_every_s: Annotated[float, Field(ge=0)] = 3_600
 
 
 class PipelineConfig(Settings):
@@ -83,6 +85,8 @@ class PipelineConfig(Settings):
     training: TrainingPeriod = TrainingPeriod()
     schedule: ScheduleConfig = ScheduleConfig()
     notify: NotifyConfig = NotifyConfig()
+    monitor: MonitorConfig = MonitorConfig()
+    logs: LogsConfig = LogsConfig()
 
 
 def read_pipeline_config(path: str | Path) -> PipelineConfig:

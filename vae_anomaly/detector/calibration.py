@@ -239,7 +239,7 @@ def _calibrate_budget(
     if threshold <= 0.0:
         threshold = LIMIT_SCORE  # rules flag every held-out step, and no score is left to go by
     num_events = _count_events(held_out, rules, threshold)
-    low, high = _poisson_interval(num_events)
+    low, high = poisson_interval(num_events)
     return Calibration(
         method="held-out alert events with an exponential tail",
         threshold=threshold,
@@ -340,8 +340,12 @@ def _tail_threshold(held_out: HeldOut, rules: AlertRules, allowed: float) -> flo
     return float(start + most * excess * ((most / allowed) ** (1.0 / most) - 1.0))
 
 
-def _poisson_interval(count: int) -> tuple[float, float]:
-    """Exact interval of a Poisson mean (Garwood 1936)."""
+def poisson_interval(count: int) -> tuple[float, float]:
+    """Return the exact 90 % interval of a Poisson mean.
+
+    Source:
+        Garwood (1936).
+    """
     from scipy import stats
 
     low = float(stats.chi2.ppf(INTERVAL_TAIL, 2 * count) / 2) if count else 0.0

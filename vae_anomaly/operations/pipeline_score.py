@@ -10,6 +10,7 @@ from typing import TypeVar
 from vae_anomaly.config import PipelineConfig
 from vae_anomaly.domain import MICROSECONDS_PER_DAY, State
 from vae_anomaly.errors import RegistryError
+from vae_anomaly.operations.monitoring.logs import log_context
 from vae_anomaly.operations.pipeline_alerts import read_live_alerts
 from vae_anomaly.operations.pipeline_due import DueWork
 from vae_anomaly.operations.pipeline_live import LivePeriod, follow_champion, note_live
@@ -192,8 +193,9 @@ class _Run:
             between=between,
             max_steps=BATCH_STEPS,
         )
-        num_steps = _score_due(scorer, work, self.progress)
-        scorer.finish()
+        with log_context(model_version=model.version):
+            num_steps = _score_due(scorer, work, self.progress)
+            scorer.finish()
         return num_steps
 
     def _bound(self, period: LivePeriod) -> tuple[int, int]:

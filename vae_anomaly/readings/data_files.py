@@ -256,6 +256,25 @@ def list_data_files(
     return [_as_data_file(row) for row in actions.to_pylist()]
 
 
+def find_newest(uri: str) -> int | None:
+    """Find the newest time of a table by the statistics of its files; none of them is opened.
+
+    Args:
+        uri: The table.
+
+    Returns:
+        Microseconds since 1970; None without a table, rows or statistics.
+    """
+    with explain_table_errors("read", uri):
+        if not DeltaTable.is_deltatable(uri):
+            return None
+        actions = pa.table(DeltaTable(uri).get_add_actions(flatten=True))
+    if "max.timestamp" not in actions.column_names:
+        return None
+    newest = pc.max(actions["max.timestamp"].cast(TIME).cast(pa.int64())).as_py()
+    return None if newest is None else int(newest)
+
+
 def _select(actions: pa.Table, spans: Mapping[str, tuple[int, int]]) -> pa.Table:
     """Select the files of some assets and days, before a row of them becomes an object."""
     assets = pa.array(spans, pa.string())

@@ -2,6 +2,7 @@ import pytest
 
 from vae_anomaly.cli.steps import describe_step, is_done, print_step, require_success
 from vae_anomaly.errors import ReadingsError
+from vae_anomaly.operations.monitoring.monitor import Drift, MonitorResult
 from vae_anomaly.operations.notify.deliver import NotifyResult
 from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
 from vae_anomaly.readings.ingest import FailedFile, IngestResult
@@ -97,3 +98,35 @@ def test_an_ingest_that_took_in_nothing_for_refusals_is_a_failure():
         require_success(make_ingest(num_new_files=0, failed=refused))
     require_success(make_ingest(num_new_files=1, failed=refused))
     require_success(make_ingest(num_new_files=0))
+
+
+def make_check(**changes):
+    drift = Drift("pump-1", "flow", "level", 4.0, "sensor 'flow' is +4 standard deviations")
+    fields = {
+        "model_name": "vae-anomaly", "model_version": "2", "lake": "lake", "readings_version": 1,
+        "until_us": 1_767_740_400_000_000, "num_series": 8, "num_unknown": 1, "drifts": (drift,),
+        "event_id": "x", "skipped": False,
+    }  # fmt: skip
+    return MonitorResult(**{**fields, **changes})
+
+
+def test_a_check_says_what_has_drifted(capsys):
+    result = make_check()
+    assert describe_step(result).startswith(
+        "Compared 8 figures of vae-anomaly version 2 with its calibration, up to 2026-01-06 23:00"
+    )
+    assert "1 drift; of 1 nothing can be said." in describe_step(result)
+    assert not is_done(result)
+    print_step(result)
+    assert "sensor 'flow' is +4" in " ".join(capsys.readouterr().out.split())
+
+
+def test_of_many_drifts_the_first_are_listed(capsys):
+    print_step(make_check(drifts=make_check().drifts * 40))
+    assert "... and 10 more, in the table drift" in capsys.readouterr().out
+
+
+def test_a_check_that_was_made_before_says_so():
+    result = make_check(drifts=(), skipped=True)
+    assert describe_step(result).endswith("These blocks were compared before.")
+    assert is_done(result)

@@ -1,0 +1,1 @@
+"""Watching the detector and the pipeline: drift, metrics, logs, and the doctor."""
