@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vae_anomaly.operations.pipeline import (
         Alert,
         IngestResult,
+        PromotionResult,
         ReportResult,
         ScoreResult,
         TrainResult,
@@ -151,6 +152,26 @@ def publish_training(result: TrainResult) -> str:
         "\n\n".join(lines), key="training", description=f"Thresholds and health of {name}"
     )
     return f"Registered {name} as {role}."
+
+
+def publish_promotion(result: PromotionResult) -> str:
+    """Show the decision about the champion and its figures; return it as one line."""
+    name = f"{result.model_name} version {result.challenger}"
+    lines = [
+        f"# {name}: {result.decision.replace('_', ' ')}",
+        result.reason,
+        *_make_table(
+            ("figure", "value"),
+            [(key.replace("_", " "), f"{value:.4g}") for key, value in result.figures.items()],
+        ),
+    ]
+    create_markdown_artifact(
+        "\n\n".join(lines if result.figures else lines[:2]),
+        key="promotion",
+        description=f"Whether {name} becomes champion",
+    )
+    again = "Decided before: " if result.skipped else ""
+    return f"{again}{name}, {result.decision.replace('_', ' ')}: {result.reason}"
 
 
 def publish_scores(result: ScoreResult, alerts: Sequence[Alert]) -> str:

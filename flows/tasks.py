@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vae_anomaly.operations.pipeline import (
         Alert,
         IngestResult,
+        PromotionResult,
         ReportResult,
         ScoreResult,
         TrainResult,
@@ -147,6 +148,14 @@ def train_detector(config_path: str) -> TrainResult:
 
     progress = Progress("train-progress", "Optimiser steps done")
     return pipeline.train_detector(read_pipeline_config(config_path), progress=progress.update)
+
+
+@touches_outside("compare challenger", timeout_s=2 * HOUR_S)
+def promote_challenger(config_path: str, by: str) -> PromotionResult:
+    """Compare the newest version with the champion, and move the alias where it is as good."""
+    from vae_anomaly.operations import pipeline
+
+    return pipeline.promote_challenger(read_pipeline_config(config_path), by=by)
 
 
 @touches_outside("score readings", run_name="score with {reference}", timeout_s=6 * HOUR_S)

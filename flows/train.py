@@ -1,14 +1,23 @@
-"""Flow: readings of the training period to a registered detector."""
+"""Flow: readings of the training period to a registered detector, and maybe a new champion."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prefect import flow
 
-from flows.artifacts import publish_training
-from flows.tasks import HOUR_S, has_champion, name_flow_run, report_refusals, train_detector
+from flows.artifacts import publish_promotion, publish_training
+from flows.tasks import (
+    HOUR_S,
+    has_champion,
+    name_flow_run,
+    promote_challenger,
+    report_refusals,
+    train_detector,
+)
+from vae_anomaly.config import read_pipeline_config
 
 if TYPE_CHECKING:
     from vae_anomaly.operations.pipeline import TrainResult
@@ -22,7 +31,7 @@ def train(
     config_path: str = "pipeline.toml",
     only_without_champion: bool = False,  # noqa: FBT001, FBT002
 ) -> TrainResult | None:
-    """Fit a detector to the training period and register it.
+    """Fit a detector to the training period, register it, and compare it with the champion.
 
     Args:
         config_path: Settings of the pipeline.
@@ -36,4 +45,14 @@ def train(
         return None
     result = train_detector(config_path)
     logger.info("%s", publish_training(result))
-    return result
+    if not read_pipeline_config(config_path).promotion.automatic:
+        return result
+    outcome = promote_challenger(config_path, "training")
+    logger.info("%s", publish_promotion(outcome))
+    if outcome.challenger != result.model_version or outcome.decision == "nothing":
+        return result
+    return replace(
+        result,
+        is_champion=outcome.champion == result.model_version,
+        decision=outcome.reason,
+    )

@@ -9,7 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from vae_anomaly.config import AlertConfig, DetectorConfig, ModelConfig, ThresholdConfig
+from vae_anomaly.config import (
+    AlertConfig,
+    DetectorConfig,
+    ModelConfig,
+    PipelineConfig,
+    ThresholdConfig,
+)
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -51,6 +57,22 @@ def detector(plant, quick_config):
     from vae_anomaly import Detector
 
     return Detector.fit(plant, config=quick_config)
+
+
+@pytest.fixture(scope="session")
+def rivals(tmp_path_factory) -> PipelineConfig:
+    """A pipeline with a champion, and a good and some bad challengers; see `tests.promotions`."""
+    from tests.promotions import make_versions
+
+    return make_versions(tmp_path_factory.mktemp("rivals"))
+
+
+@pytest.fixture
+def line(rivals, tmp_path) -> PipelineConfig:
+    """A copy of that pipeline for one test, with nothing decided and nothing scored."""
+    from tests.promotions import copy_line
+
+    return copy_line(rivals, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,10 @@ class RegistryError(VaeAnomalyError):
     """The model registry cannot be reached or does not hold what was asked for."""
 
 
+class PromotionError(VaeAnomalyError):
+    """A model version may not become champion, or nothing can be rolled back."""
+
+
 class ReportError(VaeAnomalyError, ValueError):
     """The report page cannot be made or written."""
 

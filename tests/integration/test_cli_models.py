@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -43,14 +44,36 @@ def test_the_champion_is_moved_and_moved_back_with_reasons(settings, detector):
         registry.register(detector)
     config = ("--config", str(settings))
 
-    run("promote", "1", "--reason", "First.", *config)
-    out = run("promote", "challenger", "--reason", "Better on site.", *config)
-    assert out.endswith("Champion is now vae-anomaly version 2.\n")
+    run("promote", "1", "--force", "--reason", "First.", *config)
+    before = datetime.now(UTC).isoformat()
+    out = run("promote", "challenger", "--force", "--reason", "Better on site.", *config)
+    assert "Champion is now vae-anomaly version 2. Better on site.\n" in out
+    between = datetime.now(UTC).isoformat()
 
-    version = json.loads(run("rollback", *config, "--json"))
-    assert version["version"] == "1"
-    assert "champion" in version["aliases"]
-    assert version["champion_decision"] == "Rolled back from version 2."
+    result = json.loads(run("rollback", *config, "--json"))
+    assert (result["champion"], result["decision"]) == ("1", "rolled_back")
+    assert result["reason"] == "Rolled back from version 2."
+
+    live = [json.loads(run("models", "--at", at, *config, "--json")) for at in (before, between)]
+    assert [one["version"] for one in live] == ["1", "2"]
+    assert (
+        live[1]["since"]
+        < live[1]["until"]
+        == json.loads(run("models", "--at", datetime.now(UTC).isoformat(), *config, "--json"))[
+            "since"
+        ]
+    )
+    out = " ".join(run("models", "--at", between, *config).split())
+    assert f"vae-anomaly version 2 was champion at {between[:19]}" in out
+    assert "Better on site." in out
+    out = " ".join(run("models", "--at", datetime.now(UTC).isoformat(), *config).split())
+    assert "and still is. Rolled back from version 2." in out
+    out = run("models", "--at", "2020-01-01T00:00:00Z", *config)
+    assert "No version of vae-anomaly was champion at" in out
+    assert (
+        json.loads(run("models", "--at", "2020-01-01T00:00:00Z", *config, "--json"))["version"]
+        is None
+    )
 
     out = " ".join(run("models", *config).split())
     assert "Better on site." in out

@@ -103,11 +103,25 @@ def test_models_lists_versions_with_the_decision(settings):
     assert version["created"].endswith("Z")
 
 
-def test_promote_keeps_the_reason(settings):
-    outcome = run("promote", "1", "--reason", "Checked by hand.", "--config", settings)
-    assert outcome.out == "Champion is now vae-anomaly version 1.\n"
+def test_the_champion_is_not_promoted_again(settings):
+    reason = ("--force", "--reason", "Checked by hand.")
+    outcome = run("promote", "1", *reason, "--config", settings)
+    assert outcome.code == 0, outcome.err
+    assert "Version 1 is champion already." in outcome.out
     (version,) = json.loads(run("models", "--config", settings, "--json").out)
-    assert version["champion_decision"] == "Checked by hand."
+    assert version["champion_decision"].startswith("Champion: there was none")
+
+
+def test_a_forced_promotion_without_a_reason_is_refused(settings):
+    outcome = run("promote", "1", "--force", "--config", settings)
+    assert outcome.code == 1
+    assert "expected a reason, got none" in outcome.err
+
+
+def test_the_demo_writes_down_how_its_detector_became_champion(settings, folder):
+    result = json.loads(run("run", "promote", "--config", settings, "--json").out)
+    assert (result["decision"], result["champion"]) == ("nothing", "1")
+    assert "How this detector became champion" in (folder / "report.html").read_text("utf-8")
 
 
 def test_rollback_without_an_earlier_champion_is_refused(settings):

@@ -9,7 +9,17 @@ from collections.abc import Sequence
 from cyclopts import App, Group, Parameter
 
 from vae_anomaly import __version__
-from vae_anomaly.cli import benchmark, demo, files, lake, models, notify, pipeline, watching
+from vae_anomaly.cli import (
+    benchmark,
+    compare,
+    demo,
+    files,
+    lake,
+    models,
+    notify,
+    pipeline,
+    watching,
+)
 from vae_anomaly.cli.guard import (
     DEBUG_OPTION,
     DEBUG_VARIABLE,
@@ -41,6 +51,7 @@ GROUPS = {
         watching.metrics,
         watching.doctor,
         models.models,
+        compare.compare,
         models.promote,
         models.rollback,
         models.rescore,

@@ -29,7 +29,7 @@ def run_flow(step: str, config: Path, *, progress: Progress) -> StepResult:
     Without `PREFECT_API_URL` the first flow starts a Prefect server that ends with this process.
 
     Args:
-        step: `ingest`, `train`, `score` or `notify`.
+        step: `ingest`, `train`, `promote`, `score`, `notify` or `monitor`.
         config: A `pipeline.toml`.
         progress: Told what is done and what there is in all.
 

@@ -60,7 +60,7 @@ def write_settings(file: Path, text: str) -> None:
 
 
 def run(
-    step: Literal["ingest", "train", "score", "notify", "monitor"],
+    step: Literal["ingest", "train", "promote", "score", "notify", "monitor"],
     /,
     *,
     config: Path = DEFAULT_CONFIG,
@@ -69,8 +69,9 @@ def run(
     """Run one flow of the pipeline, now; what is done already is not done again.
 
     Args:
-        step: Take in new raw files, train and register a detector, score new readings, send the
-            notifications that are due, or compare readings and scores with the calibration.
+        step: Take in new raw files, train and register a detector, compare it with the champion,
+            score new readings, send the notifications that are due, or compare readings and
+            scores with the calibration.
         config: The settings of the pipeline.
         json: Print the result for machines.
     """

@@ -8,15 +8,19 @@ from vae_anomaly.errors import ReadingsError
 from vae_anomaly.operations.monitoring.monitor import MonitorResult
 from vae_anomaly.operations.notify.deliver import NotifyResult
 from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
+from vae_anomaly.operations.promotion.promote import PromotionResult
 from vae_anomaly.operations.report_text import format_count, format_time
 from vae_anomaly.readings.ingest import IngestResult
 from vae_anomaly.wording import format_plural
 
-StepResult = IngestResult | TrainResult | ScoreResult | NotifyResult | MonitorResult
+StepResult = (
+    IngestResult | TrainResult | PromotionResult | ScoreResult | NotifyResult | MonitorResult
+)
 
 TITLES = {
     "ingest": "Files taken in",
     "train": "Training, in steps",
+    "promote": "Comparing",
     "score": "Rows scored",
     "notify": "Messages sent",
     "monitor": "Comparing with the calibration",
@@ -48,6 +52,8 @@ def describe_step(result: StepResult) -> str:
         return _describe_ingest(result)
     if isinstance(result, TrainResult):
         return _describe_train(result)
+    if isinstance(result, PromotionResult):
+        return describe_promotion(result)
     if isinstance(result, NotifyResult):
         return _describe_notify(result)
     if isinstance(result, MonitorResult):
@@ -108,6 +114,17 @@ def _describe_train(result: TrainResult) -> str:
             f"in {format_plural(result.num_blocks, 'block')}"
         )
     return f"Trained on {rows}, registered as {name}."
+
+
+def describe_promotion(result: PromotionResult) -> str:
+    """Say what was decided about the champion, and why."""
+    name = f"{result.model_name} version {result.challenger}"
+    if result.decision in {"promoted", "rolled_back"} and result.champion == result.challenger:
+        start = f"Champion is now {name}."
+    else:
+        start = f"Champion stays {result.model_name} version {result.champion or '(none)'}."
+    again = " Decided before, on the same readings." if result.decision != "nothing" else ""
+    return f"{start}{again if result.skipped else ''} {result.reason}"
 
 
 def _describe_score(result: ScoreResult) -> str:

@@ -20,6 +20,7 @@ from vae_anomaly.config.pipeline import (
     TrainingPeriod,
     read_pipeline_config,
 )
+from vae_anomaly.config.promotion import PromotionConfig
 from vae_anomaly.config.readings import (
     AlignmentRule,
     LongConfig,
@@ -43,6 +44,7 @@ __all__ = [
     "MonitorConfig",
     "NotifyConfig",
     "PipelineConfig",
+    "PromotionConfig",
     "ReadingsConfig",
     "RegistryConfig",
     "RulesConfig",

@@ -13,6 +13,7 @@ from vae_anomaly.config.base import Settings
 from vae_anomaly.config.detector import DetectorConfig
 from vae_anomaly.config.monitor import LogsConfig, MonitorConfig
 from vae_anomaly.config.notify import NotifyConfig
+from vae_anomaly.config.promotion import PromotionConfig
 from vae_anomaly.config.validation import make_config
 from vae_anomaly.errors import ConfigError
 
@@ -83,6 +84,7 @@ class PipelineConfig(Settings):
     lake: LakeConfig = LakeConfig()
     registry: RegistryConfig = RegistryConfig()
     training: TrainingPeriod = TrainingPeriod()
+    promotion: PromotionConfig = PromotionConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     notify: NotifyConfig = NotifyConfig()
     monitor: MonitorConfig = MonitorConfig()

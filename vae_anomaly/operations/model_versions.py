@@ -179,7 +179,8 @@ def explain_decision(
         )
         return False, (
             f"Not champion: it failed health checks ({figures}). Train on other readings, or make "
-            f"it champion all the same with 'vae-anomaly promote {version} --reason \"...\"'."
+            f"it champion all the same with 'vae-anomaly promote {version} --force --reason "
+            '"..."\'.'
         )
     if champion is not None:
         return False, f"Not champion: version {champion} is, until a comparison moves the alias."

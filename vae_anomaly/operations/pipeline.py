@@ -15,6 +15,13 @@ from vae_anomaly.operations.pipeline_report import make_pipeline_report
 from vae_anomaly.operations.pipeline_results import Alert, ReportResult, ScoreResult, TrainResult
 from vae_anomaly.operations.pipeline_score import rescore_readings
 from vae_anomaly.operations.pipeline_train import has_champion, train_detector
+from vae_anomaly.operations.promotion.promote import (
+    PromotionResult,
+    promote_challenger,
+    promote_version,
+    roll_back,
+)
+from vae_anomaly.operations.promotion.shadow import ShadowResult, compare_scores
 from vae_anomaly.operations.registry import CHAMPION
 from vae_anomaly.readings.ingest import IngestResult, ingest
 from vae_anomaly.readings.tables import Lake
@@ -22,14 +29,20 @@ from vae_anomaly.readings.tables import Lake
 __all__ = [
     "Alert",
     "IngestResult",
+    "PromotionResult",
     "ReportResult",
     "ScoreResult",
+    "ShadowResult",
     "TrainResult",
+    "compare_scores",
     "has_champion",
     "ingest_source",
     "list_alerts",
     "make_pipeline_report",
+    "promote_challenger",
+    "promote_version",
     "rescore_readings",
+    "roll_back",
     "score_readings",
     "train_detector",
 ]

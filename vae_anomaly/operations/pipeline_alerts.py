@@ -120,7 +120,7 @@ def update_alerts(
     for asset in sorted(grouped):
         traces = EventTraces(scores, detector, asset)
         for trace in traces.read(grouped[asset]):
-            events = _find_events(detector, trace.scores, asset=asset, model_name=model_name)
+            events = find_trace_events(detector, trace.scores, asset=asset, model_name=model_name)
             start_us, end_us = max(trace.start_us, between[0]), min(trace.end_us, between[1])
             findings.append(_Finding(asset, events, start_us, end_us))
             if sum(len(finding.events) for finding in findings) > MAX_EVENTS:
@@ -138,9 +138,17 @@ def _write(
         _update_status(lake, findings, model_name=model_name)
 
 
-def _find_events(
+def find_trace_events(
     detector: Detector, trace: pa.Table | None, *, asset: str, model_name: str
 ) -> tuple[AlertEvent, ...]:
+    """Find the alert events in scores of one asset.
+
+    Args:
+        detector: The detector that scored.
+        trace: Scores under the names of the lake; None where nothing is above the threshold.
+        asset: The asset.
+        model_name: Registered model.
+    """
     if trace is None:
         return ()
     contract = detector.contract

@@ -21,6 +21,8 @@ from vae_anomaly.operations.pipeline_scorer import read_stretches
 from vae_anomaly.operations.pipeline_tables import LakeView, name_as_raw, open_lake, parse_time
 from vae_anomaly.operations.registry import CHAMPION, ModelVersion, open_registry
 from vae_anomaly.operations.report import ReportInput, write_report
+from vae_anomaly.operations.report_promotions import make_promotion_lines
+from vae_anomaly.readings.promotions import read_promotions
 from vae_anomaly.readings.quarantine import WHOLE_FILE
 from vae_anomaly.readings.rows import LATEST_US
 from vae_anomaly.wording import format_plural
@@ -151,6 +153,7 @@ def _examine(
         quality=_add_ledger(view, seen.checked.quality, num_left_out=num_left_out),
         baseline=record.baseline,
         likelihoods=record.likelihoods,
+        promotions=make_promotion_lines(read_promotions(view.lake, model_name=model.model_name)),
     )
 
 

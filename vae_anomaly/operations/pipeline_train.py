@@ -26,6 +26,7 @@ from vae_anomaly.operations.pipeline_tables import (
     parse_time,
     to_microseconds,
 )
+from vae_anomaly.operations.promotion.promote import note_moves
 from vae_anomaly.operations.registry import CHAMPION, DECISION_TAG, ModelVersion, open_registry
 from vae_anomaly.readings.contract import USUAL_ASSET
 from vae_anomaly.readings.lock import hold_lock
@@ -62,7 +63,9 @@ def train_detector(
     """
     open_lake(config, verb="train a detector")  # said before anything is made
     with hold_lock(config.lake.root, "train"):
-        return _train_detector(config, progress=progress)
+        result = _train_detector(config, progress=progress)
+    note_moves(config)
+    return result
 
 
 def _train_detector(

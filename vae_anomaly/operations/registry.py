@@ -215,7 +215,9 @@ class Registry:
             None,
         )
 
-    def move_alias(self, alias: str, reference: str, *, reason: str) -> ModelVersion:
+    def move_alias(
+        self, alias: str, reference: str, *, reason: str, moved_us: int | None = None
+    ) -> ModelVersion:
         """Point an alias at a version and write down why.
 
         Args:
@@ -223,6 +225,8 @@ class Registry:
             reference: As for `find`.
             reason: Why, for people; becomes the version's tag `champion_decision` where the
                 alias is `champion`.
+            moved_us: When, microseconds since 1970; None is now. The same move made again,
+                of the same time, is one move.
 
         Returns:
             The version with its new aliases and tags.
@@ -233,11 +237,32 @@ class Registry:
         version = self.find(reference)
         name, number = version.model_name, version.version
         with self._explain(f"move alias '{alias}' to version {number} of model '{name}'"):
-            moved_us = time.time_ns() // 1000
+            moved_us = time.time_ns() // 1000 if moved_us is None else moved_us
             self._client.set_registered_model_alias(name, alias, number)
             self._client.set_model_version_tag(name, number, name_move(alias, moved_us), reason)
             if alias == CHAMPION:
                 self._client.set_model_version_tag(name, number, DECISION_TAG, reason)
+        return self.find(version.uri)
+
+    def set_tags(self, reference: str, tags: Mapping[str, str]) -> ModelVersion:
+        """Write tags of a version, in the order given; older ones of the same names go.
+
+        Args:
+            reference: As for `find`.
+            tags: Name and value of each.
+
+        Returns:
+            The version with its tags.
+
+        Raises:
+            RegistryError: There is no such version, or the registry cannot be reached.
+        """
+        version = self.find(reference)
+        with self._explain(f"tag version {version.version} of model '{version.model_name}'"):
+            for name, value in tags.items():
+                self._client.set_model_version_tag(
+                    version.model_name, version.version, name, value
+                )
         return self.find(version.uri)
 
     def list_alias_moves(self, alias: str) -> tuple[AliasMove, ...]:

@@ -16,6 +16,7 @@ from vae_anomaly.domain import (
     Readings,
     TrainingCurves,
 )
+from vae_anomaly.operations.report_promotions import PromotionLine
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class ReportInput:
         quality: What was found in the raw readings.
         baseline: Held-out NLL by name of the model, nats per row; lower is better.
         likelihoods: Likelihood by name of sensor, of those in the network.
+        promotions: Latest decisions about the champion, the newest first.
     """
 
     title: str
@@ -55,6 +57,7 @@ class ReportInput:
     quality: Quality
     baseline: dict[str, float]
     likelihoods: dict[str, str] = field(default_factory=dict)
+    promotions: tuple[PromotionLine, ...] = ()
 
 
 def find_unit(report: ReportInput, name: str) -> str:

@@ -5,6 +5,7 @@ from vae_anomaly.errors import ReadingsError
 from vae_anomaly.operations.monitoring.monitor import Drift, MonitorResult
 from vae_anomaly.operations.notify.deliver import NotifyResult
 from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
+from vae_anomaly.operations.promotion.promote import PromotionResult
 from vae_anomaly.readings.ingest import FailedFile, IngestResult
 
 
@@ -34,9 +35,26 @@ def make_scoring(**changes):
     return ScoreResult(**{**fields, **changes})
 
 
+def make_promotion(**changes):
+    fields = {
+        "model_name": "vae-anomaly", "challenger": "2", "champion": "2", "decision": "promoted",
+        "reason": "Champion, compared on 10 normal steps.",
+    }  # fmt: skip
+    return PromotionResult(**{**fields, **changes})
+
+
 @pytest.mark.parametrize(
     ("result", "words"),
     [
+        (make_promotion(), "Champion is now vae-anomaly version 2. Champion, compared on"),
+        (
+            make_promotion(decision="refused", champion="1", reason="Not champion: worse."),
+            "Champion stays vae-anomaly version 1. Not champion: worse.",
+        ),
+        (
+            make_promotion(decision="refused", champion="", reason="Not champion: unhealthy."),
+            "Champion stays vae-anomaly version (none). Not champion: unhealthy.",
+        ),
         (make_ingest(), "Ingested 2 of 3 files: 100 rows, of them 97 kept, 2 to quarantine, 1"),
         (
             NotifyResult(num_sent=2, num_again=1, num_expired=40),
@@ -58,6 +76,14 @@ def test_each_step_says_what_it_did(result, words):
 @pytest.mark.parametrize(
     ("result", "words"),
     [
+        (
+            make_promotion(skipped=True),
+            "Champion is now vae-anomaly version 2. Decided before, on the same readings. Champ",
+        ),
+        (
+            make_promotion(skipped=True, decision="nothing", reason="Version 2 is it already."),
+            "Champion stays vae-anomaly version 2. Version 2 is it already.",
+        ),
         (make_ingest(num_new_files=0), "Nothing to ingest: 3 files known already."),
         (NotifyResult(num_waiting=3), "Nothing to send; 3 waiting."),
         (make_training(skipped=True), "Nothing to train: vae-anomaly version 2 comes from"),

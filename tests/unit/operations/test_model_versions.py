@@ -52,7 +52,7 @@ def test_g12_a_failed_check_keeps_a_version_from_becoming_champion_and_is_named(
     is_champion, reason = explain_decision((PASSED, FAILED), version="3", champion=None)
     assert not is_champion
     assert "active units is 0, expected at least 1" in reason
-    assert "'vae-anomaly promote 3 --reason \"...\"'" in reason
+    assert "'vae-anomaly promote 3 --force --reason \"...\"'" in reason
 
 
 def test_a_failed_check_is_named_as_everywhere():
