@@ -9,15 +9,13 @@ from uuid import UUID
 from prefect.events import DeploymentEventTrigger, emit_event
 from prefect.events.worker import EventsWorker
 
-if TYPE_CHECKING:
-    from prefect.events import DeploymentTriggerTypes, TriggerTypes
+from flows.schedules import DRIFT_EVENT
 
-    from vae_anomaly.config import PipelineConfig
+if TYPE_CHECKING:
     from vae_anomaly.operations.monitoring.monitor import MonitorResult
 
 logger = logging.getLogger(__name__)
 
-EVENT = "vae-anomaly.drift"
 MODEL_VERSION = "vae-anomaly.model-version"
 LAKE = "vae-anomaly.lake"
 """Labels of the event's resource: the champion, and the lake, as several pipelines may have models
@@ -41,7 +39,7 @@ def announce_drift(result: MonitorResult) -> None:
         result: What the check found.
     """
     emit_event(
-        EVENT,
+        DRIFT_EVENT,
         resource={
             "prefect.resource.id": name_resource(result.model_name),
             "prefect.resource.name": result.model_name,
@@ -64,20 +62,6 @@ def announce_drift(result: MonitorResult) -> None:
     )
 
 
-def list_triggers(
-    flow: str, config: PipelineConfig
-) -> list[DeploymentTriggerTypes | TriggerTypes]:
-    """List the triggers of a flow's deployment: a drift starts a training.
-
-    Args:
-        flow: Name of the flow.
-        config: Its pipeline.
-    """
-    if flow != "train":
-        return []
-    return [make_drift_trigger(config.registry.model_name, config.lake.root)]
-
-
 def make_drift_trigger(model_name: str, lake: str) -> DeploymentEventTrigger:
     """Make the trigger that starts a deployment, such as `train`, when a champion has drifted.
 
@@ -87,6 +71,6 @@ def make_drift_trigger(model_name: str, lake: str) -> DeploymentEventTrigger:
     """
     return DeploymentEventTrigger(
         name=f"drift of {model_name}",
-        expect={EVENT},
+        expect={DRIFT_EVENT},
         match={"prefect.resource.id": name_resource(model_name), LAKE: lake},
     )

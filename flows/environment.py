@@ -13,21 +13,27 @@ LOGGING_FILE = Path(__file__).with_name("logging.yml")
 HOME = "data/prefect"
 """Where Prefect keeps its database, beside `pipeline.toml`."""
 
+FLOWS = ("ingest", "train", "promote", "score", "notify", "monitor")
+"""Flows there are, by module, in the order in which they run at the start."""
+
+LEASE_STORAGE = "prefect.server.concurrency.lease_storage.filesystem"
+"""Module of Prefect that keeps leases in its home instead of its memory."""
+
 SETTINGS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # a cold start on a small machine takes longer than the 20 s that Prefect allows
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+    # who holds the place of a deployment is known again after the server was killed
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASE_STORAGE,
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     # one line per flow run, and what goes wrong, once: a flow repeats what its task says
     "PREFECT_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
     "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "WARNING",
     "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(
-        f"flows.{name}" for name in ("ingest", "train", "score", "notify", "monitor")
-    ),
+    "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(f"flows.{name}" for name in FLOWS),
     "PREFECT_LOGGING_FORMATTERS_STANDARD_FORMAT": "%(asctime)s | %(message)s",
 }
 

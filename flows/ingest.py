@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prefect import flow
 
 from flows.artifacts import publish_ingest
-from flows.tasks import HOUR_S, ingest_files, name_flow_run, report_refusals
+from flows.tasks import ingest_files, name_flow_run, report_refusals
 
 if TYPE_CHECKING:
     from vae_anomaly.operations.pipeline import IngestResult
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@flow(name="ingest", flow_run_name=name_flow_run, timeout_seconds=3 * HOUR_S)
+@flow(name="ingest", flow_run_name=name_flow_run)
 @report_refusals
 def ingest(config_path: str = "pipeline.toml") -> IngestResult:
     """Take new raw files into the lake.

@@ -9,7 +9,7 @@ from prefect import flow
 
 from flows.artifacts import publish_check
 from flows.drift_event import announce_drift
-from flows.tasks import HOUR_S, check_drift, name_flow_run, note_announced, report_refusals
+from flows.tasks import check_drift, name_flow_run, note_announced, report_refusals
 
 if TYPE_CHECKING:
     from vae_anomaly.operations.monitoring.monitor import MonitorResult
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@flow(name="monitor", flow_run_name=name_flow_run, timeout_seconds=3 * HOUR_S)
+@flow(name="monitor", flow_run_name=name_flow_run)
 @report_refusals
 def monitor(config_path: str = "pipeline.toml") -> MonitorResult:
     """Compare readings, scores and alert events with the calibration; announce a drift, once.

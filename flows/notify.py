@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prefect import flow
 
 from flows.artifacts import publish_notify
-from flows.tasks import HOUR_S, deliver_messages, name_flow_run, report_refusals
+from flows.tasks import deliver_messages, name_flow_run, report_refusals
 from vae_anomaly.errors import NotifyError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@flow(name="notify", flow_run_name=name_flow_run, timeout_seconds=HOUR_S)
+@flow(name="notify", flow_run_name=name_flow_run)
 @report_refusals
 def notify(config_path: str = "pipeline.toml") -> NotifyResult:
     """Send what is due to the channels.

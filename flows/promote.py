@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prefect import flow
 
 from flows.artifacts import publish_promotion
-from flows.tasks import HOUR_S, name_flow_run, promote_challenger, report_refusals
+from flows.tasks import name_flow_run, promote_challenger, report_refusals
 
 if TYPE_CHECKING:
     from vae_anomaly.operations.pipeline import PromotionResult
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@flow(name="promote", flow_run_name=name_flow_run, timeout_seconds=3 * HOUR_S)
+@flow(name="promote", flow_run_name=name_flow_run)
 @report_refusals
 def promote(config_path: str = "pipeline.toml") -> PromotionResult:
     """Compare the newest version with the champion, and make it champion where it is as good.

@@ -9,7 +9,6 @@ from prefect import flow
 
 from flows.artifacts import publish_report, publish_scores
 from flows.tasks import (
-    HOUR_S,
     enqueue_messages,
     list_alerts,
     name_flow_run,
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@flow(name="score", flow_run_name=name_flow_run, timeout_seconds=7 * HOUR_S)
+@flow(name="score", flow_run_name=name_flow_run)
 @report_refusals
 def score(
     config_path: str = "pipeline.toml",

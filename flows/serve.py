@@ -7,21 +7,20 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Collection, Mapping
-from datetime import timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from flows.environment import prepare_prefect
 from flows.local_server import LocalServer, ServerError
-from flows.schedules import Served, list_served
+from flows.schedules import Served, list_served, make_schedule
 from flows.stopping import StopSignals, keep_interrupts_from_children
 from vae_anomaly.config import read_pipeline_config
 from vae_anomaly.errors import ConfigError
 from vae_anomaly.operations.monitoring.logs import choose_format, make_formatter
 
 if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
     from prefect.runner import Runner
 
 __all__ = ["prepare_prefect", "serve"]
@@ -54,11 +53,12 @@ def serve(config_path: str | Path = "pipeline.toml") -> None:
     file = Path(config_path).resolve()
     config = read_pipeline_config(file)
     choose_format(config.logs.format)
-    flows = list_served(config.schedule)
+    flows = list_served(config)
     if not flows:
         raise ConfigError(
             f"Cannot serve '{file}': expected at least one interval above 0 in [schedule], got "
-            "none. Set ingest_every_s, train_every_s, score_every_s or monitor_every_s."
+            "none. Set ingest_every_s, train_every_s, score_every_s or monitor_every_s, or a cron "
+            "expression."
         )
     prepare_prefect(file)
     _show_own_lines()
@@ -73,15 +73,20 @@ async def _serve(file: Path, flows: Collection[Served]) -> None:
             from prefect.client.orchestration import get_client
             from prefect.runner import Runner
 
+            from flows.deployments import close_dead_runs
+
             runner = Runner(name="vae-anomaly", query_seconds=POLL_S, prefetch_seconds=0)
             ids = {flow: await _deploy(runner, flow, file) for flow in flows}
-            if is_own:
-                await _clear_remains(ids.values())
+            async with get_client() as client:
+                if is_own:
+                    await _clear_remains(client, ids.values())
+                else:
+                    await close_dead_runs(client)
             async with _run(runner, signals) as polling, get_client() as client:
                 await _bring_up_to_date(ids)
                 for flow, deployment_id in ids.items():
                     await client.resume_deployment(deployment_id)
-                    logger.info("'%s' is due every %g s", flow.name, flow.every_s)
+                    logger.info("'%s' is due %s", flow.name, flow.describe())
                 await asyncio.wait({polling})
             raise ServerError(
                 "Cannot go on serving: Prefect's server cannot be reached. Start again."
@@ -108,30 +113,21 @@ async def _reach_server() -> AsyncIterator[bool]:
 
 async def _deploy(runner: Runner, served: Served, file: Path) -> UUID:
     """Deploy a flow with its schedule, which waits until it is resumed."""
-    from prefect.client.schemas.objects import (
-        ConcurrencyLimitConfig,
-        ConcurrencyLimitStrategy,
-    )
-    from prefect.schedules import Interval
-
-    from flows.drift_event import list_triggers
+    from flows.deployments import LIMIT, load_flow, make_triggers
 
     return await runner.aadd_flow(
-        getattr(import_module(f"flows.{served.name}"), served.name),
+        load_flow(served),
         name=served.name,
-        schedule=Interval(timedelta(seconds=served.every_s), anchor_date=served.anchor),
+        schedule=make_schedule(served),
         parameters={"config_path": str(file)},
-        triggers=list_triggers(served.name, read_pipeline_config(file)),
-        concurrency_limit=ConcurrencyLimitConfig(
-            limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
-        ),
+        concurrency_limit=LIMIT,
+        triggers=make_triggers(served, read_pipeline_config(file)),
         paused=True,
     )
 
 
-async def _clear_remains(deployment_ids: Collection[UUID]) -> None:
+async def _clear_remains(client: PrefectClient, deployment_ids: Collection[UUID]) -> None:
     """End what an earlier service left behind, if it was killed: it would block what is due."""
-    from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (
         DeploymentFilter,
         DeploymentFilterId,
@@ -144,23 +140,20 @@ async def _clear_remains(deployment_ids: Collection[UUID]) -> None:
     from prefect.states import Crashed
 
     unfinished = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-    async with get_client() as client:
-        while runs := await client.read_flow_runs(
-            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=list(deployment_ids))),
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished))
-            ),
-            sort=FlowRunSort.ID_DESC,
-            limit=MAX_READ,
-        ):
-            for run in runs:
-                if run.state_type is StateType.SCHEDULED:
-                    await client.delete_flow_run(run.id)
-                else:
-                    state: State[None] = Crashed(
-                        message="The service ended before the flow run did."
-                    )
-                    await client.set_flow_run_state(run.id, state, force=True)
+    while runs := await client.read_flow_runs(
+        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=list(deployment_ids))),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=unfinished))
+        ),
+        sort=FlowRunSort.ID_DESC,
+        limit=MAX_READ,
+    ):
+        for run in runs:
+            if run.state_type is StateType.SCHEDULED:
+                await client.delete_flow_run(run.id)
+            else:
+                state: State[None] = Crashed(message="The service ended before the flow run did.")
+                await client.set_flow_run_state(run.id, state, force=True)
 
 
 async def _bring_up_to_date(ids: Mapping[Served, UUID]) -> None:

@@ -16,6 +16,7 @@ from prefect.tasks import Task
 
 from flows.artifacts import Progress
 from flows.liveness import mark_alive
+from flows.timeouts import StuckError, limit_time
 from vae_anomaly.config import read_pipeline_config
 from vae_anomaly.errors import ReadingsError, RegistryError, TableError, VaeAnomalyError
 from vae_anomaly.operations.monitoring.logs import log_context
@@ -41,7 +42,6 @@ ResultT = TypeVar("ResultT")
 
 RETRY_DELAYS_S = [2.0, 10.0, 30.0]
 RETRY_JITTER = 0.2
-HOUR_S = 3600
 
 
 def is_worth_retrying(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
@@ -71,28 +71,34 @@ def report_refusals(
 ) -> Callable[ArgumentsT, ResultT | State[Any]]:
     """Let a flow run fail with our message where we refuse; a traceback would say no more.
 
-    It also marks the flow run as alive while it is, and writes down in the lake that it succeeded.
+    It also marks the flow run as alive while it is, ends it where it is stuck, and writes down in
+    the lake that it succeeded.
     """
     logger = logging.getLogger(function.__module__)
     signature = inspect.signature(function)
+    name = function.__name__
 
     @wraps(function)
     def run(*args: ArgumentsT.args, **kwargs: ArgumentsT.kwargs) -> ResultT | State[Any]:
-        about = {"flow": function.__name__, "flow_run_id": str(flow_run.id or "")}
-        with log_context(**about):
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        with log_context(flow=name, flow_run_id=str(flow_run.id or "")):
             try:
-                with mark_alive():
+                config = read_pipeline_config(given.arguments["config_path"])
+                limit_s = config.schedule.find_timeout(name)
+                with mark_alive(), limit_time(limit_s):
                     began = time.monotonic()
                     result = function(*args, **kwargs)
-                    given = signature.bind(*args, **kwargs)
-                    given.apply_defaults()
-                    note_success(
-                        read_pipeline_config(given.arguments["config_path"]),
-                        function.__name__,
-                        result,
-                        duration_s=time.monotonic() - began,
-                    )
+                    duration_s = time.monotonic() - began
+                    note_success(config, name, result, duration_s=duration_s)
                     return result
+            except StuckError:
+                message = (
+                    f"Cannot {name}: expected an end within {limit_s:g} s, got none. See where it "
+                    f"hangs, or raise {name}_timeout_s in [schedule]."
+                )
+                logger.error("%s", message)  # noqa: TRY400
+                return Failed(name="TimedOut", message=message)
             except VaeAnomalyError as error:
                 logger.error("%s", error)  # noqa: TRY400
                 return Failed(message=str(error), data=error)
@@ -101,7 +107,7 @@ def report_refusals(
 
 
 def touches_outside(
-    name: str, *, run_name: str = "", timeout_s: float = HOUR_S
+    name: str, *, run_name: str = ""
 ) -> Callable[[Callable[ArgumentsT, ResultT]], Task[ArgumentsT, ResultT]]:
     """Make a task of a function that reads or writes what may be out of reach for a while."""
 
@@ -115,13 +121,12 @@ def touches_outside(
             retry_delay_seconds=RETRY_DELAYS_S,
             retry_jitter_factor=RETRY_JITTER,
             retry_condition_fn=is_worth_retrying,
-            timeout_seconds=timeout_s,
         )
 
     return decorate
 
 
-@touches_outside("ingest files", timeout_s=2 * HOUR_S)
+@touches_outside("ingest files")
 def ingest_files(config_path: str) -> IngestResult:
     """Take new raw files into the lake."""
     from vae_anomaly.operations.pipeline import ingest_source
@@ -141,7 +146,7 @@ def has_champion(config_path: str) -> bool:
     return pipeline.has_champion(read_pipeline_config(config_path))
 
 
-@touches_outside("train detector", timeout_s=12 * HOUR_S)
+@touches_outside("train detector")
 def train_detector(config_path: str) -> TrainResult:
     """Fit a detector and register it."""
     from vae_anomaly.operations import pipeline
@@ -150,7 +155,7 @@ def train_detector(config_path: str) -> TrainResult:
     return pipeline.train_detector(read_pipeline_config(config_path), progress=progress.update)
 
 
-@touches_outside("compare challenger", timeout_s=2 * HOUR_S)
+@touches_outside("compare challenger")
 def promote_challenger(config_path: str, by: str) -> PromotionResult:
     """Compare the newest version with the champion, and move the alias where it is as good."""
     from vae_anomaly.operations import pipeline
@@ -158,7 +163,7 @@ def promote_challenger(config_path: str, by: str) -> PromotionResult:
     return pipeline.promote_challenger(read_pipeline_config(config_path), by=by)
 
 
-@touches_outside("score readings", run_name="score with {reference}", timeout_s=6 * HOUR_S)
+@touches_outside("score readings", run_name="score with {reference}")
 def score_readings(config_path: str, reference: str) -> ScoreResult:
     """Score the readings that have no score yet."""
     from vae_anomaly.operations import pipeline_score
@@ -201,7 +206,7 @@ def write_report(config_path: str, reference: str) -> ReportResult:
     return make_pipeline_report(read_pipeline_config(config_path), reference=reference)
 
 
-@touches_outside("check drift", timeout_s=2 * HOUR_S)
+@touches_outside("check drift")
 def check_drift(config_path: str) -> MonitorResult:
     """Compare readings, scores and alert events with the calibration of the champion."""
     from vae_anomaly.operations.monitoring.monitor import monitor_pipeline

@@ -10,7 +10,6 @@ from prefect import flow
 
 from flows.artifacts import publish_promotion, publish_training
 from flows.tasks import (
-    HOUR_S,
     has_champion,
     name_flow_run,
     promote_challenger,
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@flow(name="train", flow_run_name=name_flow_run, timeout_seconds=13 * HOUR_S)
+@flow(name="train", flow_run_name=name_flow_run)
 @report_refusals
 def train(
     config_path: str = "pipeline.toml",

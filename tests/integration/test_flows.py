@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from subprocess import DEVNULL
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,15 +23,17 @@ from prefect.settings import get_current_settings
 from prefect.states import Failed
 
 from flows.artifacts import publish_ingest, publish_scores, publish_training
+from flows.deployments import LIMIT, list_environment
 from flows.ingest import ingest
 from flows.liveness import FOLDER, close_remains
-from flows.schedules import ANCHOR
+from flows.schedules import list_flows
 from flows.score import score
 from flows.tasks import is_worth_retrying
 from flows.train import train
 from tests.conftest import PROJECT
 from tests.pipelines import DAYS, write_pipeline
-from vae_anomaly.config import ScheduleConfig, read_pipeline_config
+from vae_anomaly.cli.pipeline import DEFAULT_POOL
+from vae_anomaly.config import PipelineConfig, read_pipeline_config
 from vae_anomaly.errors import (
     CalibrationError,
     ConfigError,
@@ -227,18 +230,50 @@ def test_a_challenger_is_not_called_champion(line):
     )
 
 
-def test_deployments_of_prefect_yaml_load_and_keep_the_default_schedules():
+def test_prefect_yaml_says_what_the_default_settings_say():
     content = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))
-    assert [item["name"] for item in content["deployments"]] == [*STEPS, "monitor"]
-    for item in content["deployments"]:
+    for item, served in zip(content["deployments"], list_flows(PipelineConfig()), strict=True):
         flow = load_flow_from_entrypoint(str(PROJECT / item["entrypoint"]))
-        assert flow.name == item["name"]
+        assert flow.name == item["name"] == served.name
         assert flow.validate_parameters(item["parameters"])
-        assert item["work_pool"]["name"] == "vae-anomaly"
-        assert item["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+        assert item["work_pool"]["name"] == DEFAULT_POOL
+        assert item["work_pool"]["job_variables"]["env"] == list_environment()
+        assert item["concurrency_limit"] == LIMIT.model_dump(mode="json")
         (schedule,) = item["schedules"]
-        assert schedule["interval"] == getattr(ScheduleConfig(), f"{flow.name}_every_s")
-        assert schedule["anchor_date"].startswith(f"{ANCHOR:%Y-%m-%dT00:}")
+        assert schedule["interval"] == served.every_s
+        assert datetime.fromisoformat(schedule["anchor_date"]) == served.anchor
+        events = [event for trigger in item.get("triggers", ()) for event in trigger["expect"]]
+        assert tuple(events) == served.events
+
+
+def test_a_flow_run_that_is_stuck_is_ended_and_its_state_says_so(tmp_path):
+    config, _ = write_pipeline(tmp_path, settings="\n[schedule]\ningest_timeout_s = 1\n")
+    with hold_lock(str(tmp_path / "lake"), "ingest"):  # so it waits for longer than that
+        state = ingest(str(config), return_state=True)
+    assert state.is_failed()
+    assert state.name == "TimedOut"
+    assert "raise ingest_timeout_s in [schedule]" in state.message
+
+
+STUCK = """
+import time
+from prefect.runtime import deployment
+from flows import timeouts
+deployment.id = "of a worker"
+timeouts.GRACE_S = 0.0
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})  # as code that never comes back
+with timeouts.limit_time(0.5):
+    time.sleep(600)
+"""
+
+
+def test_the_process_of_a_deployment_ends_where_nothing_can_be_told():
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "Timeout (0:00:00.500000)!" in done.stderr
 
 
 RUN_INGEST = "import sys; from flows.ingest import ingest; ingest(sys.argv[1])"

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 import pytest
 
 from tests.pipelines import read_config
-from vae_anomaly.config import ReadingsConfig
+from tests.stores import describe_store, make_bucket, run_store
+from vae_anomaly.config import PipelineConfig, ReadingsConfig
 from vae_anomaly.errors import ReadingsError, TableError
 from vae_anomaly.operations import pipeline
 from vae_anomaly.readings import delta
@@ -37,47 +38,18 @@ ODD_NAMES = (
 )
 
 
-SERVER = """
-import logging, sys
-from moto.server import ThreadedMotoServer
-logging.getLogger("werkzeug").setLevel(logging.ERROR)
-server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-server.start()
-print("http://{}:{}".format(*server.get_host_and_port()), flush=True)
-sys.stdin.read()
-server.stop()
-"""
-
-
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    """Run the server in a process of its own: delta-rs waits without letting threads go on."""
-    command = [sys.executable, "-c", SERVER]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        yield server.stdout.readline().strip()
-        server.stdin.close()
+    with run_store() as url:
+        yield url
 
 
 @pytest.fixture
 def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Set the environment as a person would, and make a bucket of the test's own."""
-    for name, value in (
-        ("AWS_ACCESS_KEY_ID", "key"),
-        ("AWS_SECRET_ACCESS_KEY", "secret"),
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_ENDPOINT_URL", endpoint),
-        ("AWS_ALLOW_HTTP", "true"),
-    ):
+    for name, value in describe_store(endpoint).items():
         monkeypatch.setenv(name, value)
-    name = f"bucket-{uuid.uuid4()}"
-    store = pa_fs.S3FileSystem(
-        endpoint_override=endpoint, region="us-east-1", allow_bucket_creation=True
-    )
-    store.create_dir(name)
-    return f"s3://{name}"
+    return make_bucket(endpoint)
 
 
 def make_table(start_s: int, num_rows: int = 20, *, level: float = 1.0) -> pa.Table:
@@ -207,28 +179,113 @@ def test_an_empty_folder_of_a_bucket_is_refused(bucket: str) -> None:
         check_readings(f"{bucket}/nothing", config=CONFIG)
 
 
-def test_a_pipeline_of_a_bucket_ends_in_the_scores_of_one_on_disk(
-    bucket: str, tmp_path: Path
-) -> None:
-    local = read_config(tmp_path, num_files=4)
-    later = sorted((tmp_path / "later").iterdir())
-    root = f"{bucket}/lake"
-    remote = local.model_copy(update={"lake": local.lake.model_copy(update={"root": root})})
-    for config in (local, remote):
+@dataclass(frozen=True)
+class Trained:
+    """A pipeline on disk with a champion, and what its tables end as when all files are there."""
+
+    config: PipelineConfig
+    later: list[Path]
+    scores: pa.Table
+    alerts: pa.Table
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train on four files, then ingest and score the other two, one after the other."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = read_config(folder, num_files=4)
+    later = sorted((folder / "later").iterdir())
+    pipeline.ingest_source(config)
+    pipeline.train_detector(config)
+    for number, file in enumerate(later):
+        later[number] = file.rename(folder / "raw" / file.name)
         pipeline.ingest_source(config)
-        pipeline.train_detector(config)  # of the same readings: the second finds the first
-    for file in later:
-        file.rename(tmp_path / "raw" / file.name)
-        for config in (local, remote):
-            pipeline.ingest_source(config)
-            pipeline.score_readings(config)
+        pipeline.score_readings(config)
+    lake = Lake(config.lake.root)
+    return Trained(config, later, lake.read_scores(), lake.read_alerts())
+
+
+def move_lake(config: PipelineConfig, root: str) -> PipelineConfig:
+    return config.model_copy(update={"lake": config.lake.model_copy(update={"root": root})})
+
+
+def test_a_pipeline_of_a_bucket_ends_in_the_scores_of_one_on_disk(
+    bucket: str, trained: Trained, tmp_path: Path
+) -> None:
+    root = f"{bucket}/lake"
+    remote = move_lake(trained.config, root).model_copy(update={"source": str(tmp_path)})
+    raw = sorted(Path(trained.config.source).iterdir())
+    for files in (raw[:-2], raw[-2:-1], raw[-1:]):
+        for file in files:
+            (tmp_path / file.name).hardlink_to(file)
+        pipeline.ingest_source(remote)
+        # of the readings that the champion was trained on: they are found in the registry
+        assert pipeline.train_detector(remote).skipped
+        if files is not raw[:-2]:
+            pipeline.score_readings(remote)
     lake = Lake(root)
     assert lake.read_scores().num_rows > 1_000
-    assert lake.read_scores().equals(Lake(local.lake.root).read_scores())
-    assert lake.read_alerts().equals(Lake(local.lake.root).read_alerts())
+    assert lake.read_scores().equals(trained.scores)
+    assert lake.read_alerts().equals(trained.alerts)
     before = lake.read_readings()
     assert any(line.startswith("ledger: ") for line in compact(lake))
     assert any(line.startswith("ledger: ") for line in vacuum(lake, keep_days=0.0))
     assert lake.read_readings().equals(before)
     assert all(balance.holds for balance in verify_ledger(lake))
     assert pipeline.score_readings(remote).skipped
+
+
+STEP = """
+import sys
+from pathlib import Path
+from vae_anomaly.config import PipelineConfig
+from vae_anomaly.operations import pipeline
+config = PipelineConfig.model_validate_json(Path(sys.argv[2]).read_text())
+print("ready", flush=True)
+sys.stdin.readline()
+{"ingest": pipeline.ingest_source, "score": pipeline.score_readings}[sys.argv[1]](config)
+"""
+
+
+def run_at_once(step: str, config: PipelineConfig, folder: Path) -> None:
+    """Run a step in two processes at once that share the bucket and nothing else, as machines."""
+    settings = folder / "settings.json"
+    settings.write_text(config.model_dump_json(), encoding="utf-8")
+    machines = []
+    for name in ("one", "other"):
+        (folder / name).mkdir(exist_ok=True)
+        machines.append(
+            subprocess.Popen(
+                [sys.executable, "-c", STEP, step, settings],
+                env={**os.environ, "TMPDIR": str(folder / name)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+    for machine in machines:
+        assert machine.stdout is not None
+        assert machine.stdout.readline() == "ready\n"
+    for machine in machines:
+        assert machine.stdin is not None
+        machine.stdin.write("go\n")
+        machine.stdin.flush()
+    for machine in machines:
+        machine.communicate()
+    assert [machine.returncode for machine in machines] == [0, 0]
+
+
+def test_of_two_machines_that_work_at_once_each_row_is_there_once(
+    bucket: str, trained: Trained, tmp_path: Path
+) -> None:
+    remote = move_lake(trained.config, f"{bucket}/lake")
+    run_at_once("ingest", remote, tmp_path)
+    run_at_once("score", remote, tmp_path)
+    lake, alone = Lake(remote.lake.root), Lake(trained.config.lake.root)
+    for name in ("readings", "quality", "quarantine"):
+        found, expected = (delta.count_rows(one.uri(name)) for one in (lake, alone))
+        assert found == expected, name
+    assert lake.read_readings(columns=["flow"]).equals(alone.read_readings(columns=["flow"]))
+    assert lake.read_scores().equals(trained.scores)
+    assert lake.read_alerts().equals(trained.alerts)
+    assert all(balance.holds for balance in verify_ledger(lake))

@@ -18,12 +18,13 @@ from typing import Self
 import pytest
 
 from flows import local_server
+from flows.deploy import deploy
 from flows.environment import prepare_prefect
 from flows.local_server import LocalServer, ServerError, find_port
-from flows.schedules import ANCHOR, list_served
+from flows.schedules import ANCHOR, DRIFT_EVENT, list_flows, list_served, make_schedule
 from flows.serve import serve
 from tests.pipelines import write_pipeline
-from vae_anomaly.config import ScheduleConfig
+from vae_anomaly.config import PipelineConfig, ScheduleConfig, make_config
 from vae_anomaly.errors import ConfigError
 from vae_anomaly.readings.tables import Lake
 
@@ -202,11 +203,38 @@ def test_with_another_server_prefect_needs_no_home_of_ours(tmp_path, environment
 
 
 def test_scores_are_due_between_two_ingests():
-    ingest, train, score, _ = list_served(ScheduleConfig())
+    ingest, train, score, _ = list_served(PipelineConfig(schedule=ScheduleConfig()))
     assert (ingest.anchor, train.anchor) == (ANCHOR, ANCHOR)
     assert (score.anchor - ANCHOR).total_seconds() == ScheduleConfig().score_every_s / 2
     assert train.first_parameters == {"only_without_champion": True}
     assert ANCHOR.weekday() == 0
+
+
+def test_a_cron_expression_goes_before_an_interval():
+    schedule = ScheduleConfig(train_cron="0 3 * * SUN", train_every_s=0, timezone="Europe/Berlin")
+    train = list_served(PipelineConfig(schedule=schedule))[1]
+    assert train.describe() == "at '0 3 * * SUN' (Europe/Berlin)"
+    made = make_schedule(train)
+    assert (made.cron, made.timezone, made.interval) == ("0 3 * * SUN", "Europe/Berlin", None)
+
+
+def test_what_is_no_cron_expression_or_zone_is_refused():
+    (ingest, *_) = list_served(PipelineConfig(schedule=ScheduleConfig(ingest_cron="every day")))
+    with pytest.raises(ConfigError, match=r"Cannot schedule 'ingest'.*Correct ingest_cron"):
+        make_schedule(ingest)
+    with pytest.raises(ConfigError, match=r"'timezone'.*such as 'Europe/Berlin'"):
+        make_config(ScheduleConfig, {"timezone": "Berlin"}, origin="pipeline.toml")
+
+
+def test_a_flow_that_is_not_scheduled_is_there_for_events():
+    train = list_flows(PipelineConfig(schedule=ScheduleConfig(train_every_s=0)))[1]
+    assert (train.describe(), train.events) == ("never", (DRIFT_EVENT,))
+
+
+def test_deployments_need_a_server(tmp_path, environment):
+    config, _ = write_pipeline(tmp_path)
+    with pytest.raises(ConfigError, match="a Prefect server in PREFECT_API_URL, got none"):
+        deploy(config, pool="workers")
 
 
 def test_where_the_usual_port_is_taken_another_is_found(monkeypatch):

@@ -45,6 +45,7 @@ GROUPS = {
     Group("The pipeline that pipeline.toml describes", sort_key=3): (
         pipeline.run,
         pipeline.serve,
+        pipeline.deploy,
         pipeline.report,
         lake.lake,
         notify.notify,

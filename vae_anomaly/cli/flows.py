@@ -73,5 +73,21 @@ def serve_flows(config: Path) -> None:
     _load("serve").serve(config)
 
 
+def deploy_flows(config: Path, *, pool: str) -> list[dict[str, str]]:
+    """Write a deployment of each flow to a Prefect server, for workers.
+
+    Args:
+        config: A `pipeline.toml`.
+        pool: Work pool.
+
+    Returns:
+        Name and times of each deployment.
+
+    Raises:
+        VaeAnomalyError: The settings cannot be read, or the server cannot be reached.
+    """
+    return [vars(item) for item in _load("deploy").deploy(config, pool=pool)]
+
+
 def _load(name: str) -> Any:
     return import_module(f"flows.{name}")

@@ -1,4 +1,4 @@
-"""Commands on a pipeline, as `pipeline.toml` describes it: init, run, serve, report."""
+"""Commands on a pipeline, as `pipeline.toml` describes it: init, run, serve, deploy, report."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from vae_anomaly.wording import format_plural
 
 if TYPE_CHECKING:
     from vae_anomaly.operations.pipeline_results import ScoreResult
+
+DEFAULT_POOL = "vae-anomaly"
+"""Work pool of the deployments."""
 
 NOT_REGISTERED = "(not registered)"
 """Stands for the version of a detector that lies in a folder."""
@@ -120,6 +123,27 @@ def serve(*, config: Path = DEFAULT_CONFIG) -> None:
     from vae_anomaly.cli import flows
 
     flows.serve_flows(config)
+
+
+def deploy(*, config: Path = DEFAULT_CONFIG, pool: str = DEFAULT_POOL, json: Json = False) -> None:
+    """Schedule the flows on a Prefect server, for workers; again after a change of settings.
+
+    Args:
+        config: The settings of the pipeline; [schedule] says how often.
+        pool: Work pool that the workers take flow runs from; made where it is missing.
+        json: Print the deployments for machines.
+    """
+    from vae_anomaly.cli import flows
+
+    deployed = flows.deploy_flows(config, pool=pool)
+    if json:
+        print_json({"pool": pool, "deployments": deployed})
+        return
+    print_lines(
+        *(f"{item['name']}: {item['due']}" for item in deployed),
+        f"Start a worker: prefect worker start --pool {pool}",
+        "For the first detector, once there are readings: prefect deployment run train/train",
+    )
 
 
 def report(

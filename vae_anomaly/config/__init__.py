@@ -16,7 +16,6 @@ from vae_anomaly.config.pipeline import (
     LakeConfig,
     PipelineConfig,
     RegistryConfig,
-    ScheduleConfig,
     TrainingPeriod,
     read_pipeline_config,
 )
@@ -26,6 +25,7 @@ from vae_anomaly.config.readings import (
     LongConfig,
     ReadingsConfig,
 )
+from vae_anomaly.config.schedule import ScheduleConfig
 from vae_anomaly.config.validation import (
     make_config,
     parse_record,

@@ -14,6 +14,7 @@ from vae_anomaly.config.detector import DetectorConfig
 from vae_anomaly.config.monitor import LogsConfig, MonitorConfig
 from vae_anomaly.config.notify import NotifyConfig
 from vae_anomaly.config.promotion import PromotionConfig
+from vae_anomaly.config.schedule import ScheduleConfig
 from vae_anomaly.config.validation import make_config
 from vae_anomaly.errors import ConfigError
 
@@ -57,15 +58,6 @@ class TrainingPeriod(Settings):
     end: str = ""
     rolling_days: Annotated[float, Field(ge=0)] = 0
     max_rows: Annotated[int, Field(ge=1_000)] = 2_000_000
-
-
-class ScheduleConfig(Settings):
-    """Seconds between scheduled flow runs; 0 leaves a flow unscheduled."""
-
-    ingest_every_s: Annotated[float, Field(ge=0)] = 300
-    train_every_s: Annotated[float, Field(ge=0)] = 7 * 86_400
-    score_every_s: Annotated[float, Field(ge=0)] = 300
-    monitor_every_s: Annotated[float, Field(ge=0)] = 3_600
 
 
 class PipelineConfig(Settings):

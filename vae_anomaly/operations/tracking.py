@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from vae_anomaly.errors import RegistryError
 
@@ -24,6 +24,9 @@ DATABASE_FILE = "mlflow.db"
 ARTIFACT_FOLDER = "artifacts"
 LOCK_SUFFIX = ".lock"
 DRAFT_SUFFIX = ".new"
+ADVISORY_KEY = 0x76_61_65
+"""Number of the lock in PostgreSQL; other users of the database have other numbers."""
+
 LOCK_TIMEOUT_S = 300.0
 """Longest wait for another process to make the database, which takes about 10 seconds."""
 
@@ -86,7 +89,7 @@ def explain_errors(action: str, uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
-        said = " ".join(str(error).split())
+        said = _hide_password_in(" ".join(str(error).split()), uri)
         said = said if len(said) <= MAX_MESSAGE else said[:MAX_MESSAGE] + "..."
         raise RegistryError(
             f"Cannot {action} at '{hide_password(uri)}': {said.rstrip('.')}. Check that MLflow "
@@ -122,6 +125,14 @@ def hide_password(uri: str) -> str:
     """
     password = urlsplit(uri).password
     return uri.replace(f":{password}@", ":***@") if password else uri
+
+
+def _hide_password_in(text: str, uri: str) -> str:
+    """Return a message without the password of an address, however it is written in it."""
+    password = urlsplit(uri).password
+    for written in {password, unquote(password)} if password else ():
+        text = text.replace(written, "***")
+    return text
 
 
 def _import_mlflow() -> None:
@@ -168,11 +179,15 @@ def _find_database(uri: str) -> Path | None:
 
 @contextmanager
 def _hold_lock(uri: str) -> Iterator[None]:
-    """Let one process at a time open a SQLite store: MLflow's first opening is not atomic.
+    """Let one process at a time open a database: MLflow's first opening is not atomic.
 
-    The lock is that of a second SQLite file, because it works on every system and goes with
-    the process that holds it.
+    For SQLite the lock is that of a second SQLite file, because it works on every system and goes
+    with the process that holds it. PostgreSQL has such a lock itself. Servers look after theirs.
     """
+    if uri.startswith("postgresql"):
+        with _hold_advisory_lock(uri):
+            yield
+        return
     database = _find_database(uri)
     if database is None:
         yield
@@ -181,6 +196,18 @@ def _hold_lock(uri: str) -> Iterator[None]:
     file.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(file, timeout=LOCK_TIMEOUT_S, isolation_level=None)) as lock:
         lock.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@contextmanager
+def _hold_advisory_lock(uri: str) -> Iterator[None]:
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.pool import NullPool
+
+    engine = create_engine(uri, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT_S:g}s'"))
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_KEY})
         yield
 
 

@@ -3,6 +3,7 @@ import pytest
 from vae_anomaly.cli.steps import describe_step, is_done, print_step, require_success
 from vae_anomaly.errors import ReadingsError
 from vae_anomaly.operations.monitoring.monitor import Drift, MonitorResult
+from vae_anomaly.operations.notify.deliver import NotifyResult
 from vae_anomaly.operations.pipeline_results import ScoreResult, TrainResult
 from vae_anomaly.operations.promotion.results import PromotionResult
 from vae_anomaly.readings.ingest import FailedFile, IngestResult
@@ -55,6 +56,10 @@ def make_promotion(**changes):
             "Champion stays vae-anomaly version (none). Not champion: unhealthy.",
         ),
         (make_ingest(), "Ingested 2 of 3 files: 100 rows, of them 97 kept, 2 to quarantine, 1"),
+        (
+            NotifyResult(num_sent=2, num_again=1, num_expired=40),
+            "Sent 2 messages; 1 to be tried again, 0 given up. 40 notifications of events that",
+        ),
         (make_training(), "Trained on 1,000 rows, registered as vae-anomaly version 2."),
         (
             make_training(num_period_rows=20_000, num_blocks=7),
@@ -80,6 +85,7 @@ def test_each_step_says_what_it_did(result, words):
             "Champion stays vae-anomaly version 2. Version 2 is it already.",
         ),
         (make_ingest(num_new_files=0), "Nothing to ingest: 3 files known already."),
+        (NotifyResult(num_waiting=3), "Nothing to send; 3 waiting."),
         (make_training(skipped=True), "Nothing to train: vae-anomaly version 2 comes from"),
         (make_scoring(skipped=True), "Nothing to score: vae-anomaly version 2 has scored every"),
     ],

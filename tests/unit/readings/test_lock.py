@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores import describe_store
 from vae_anomaly.errors import TableError
+from vae_anomaly.readings import lock
 from vae_anomaly.readings.lock import hold_lock
 
 HOLD = """
@@ -56,6 +58,18 @@ def test_a_lock_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         pass
 
 
-def test_an_object_store_has_no_lock() -> None:
-    with hold_lock("s3://bucket/lake", "ingest"), hold_lock("s3://bucket/lake", "ingest"):
+def test_a_lake_in_an_object_store_that_cannot_be_reached_is_not_worked_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in describe_store("http://127.0.0.1:9").items():  # nothing listens there
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(TableError, match=r"Cannot lock table 's3://bucket/lake/\.locks/ingest'"),
+        hold_lock("s3://bucket/lake", "ingest"),
+    ):
         pass
+
+
+def test_one_machine_has_one_name(tmp_path: Path) -> None:
+    name = lock._name_machine(tmp_path, "s3://bucket/lake", "ingest")
+    assert lock._name_machine(tmp_path, "s3://bucket/lake", "score") == name

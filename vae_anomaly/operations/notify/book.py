@@ -18,7 +18,7 @@ from vae_anomaly.operations.notify.events import (
     AlertState,
     make_payload,
 )
-from vae_anomaly.operations.notify.outbox import OPENED, Entry, Status, make_key
+from vae_anomaly.operations.notify.outbox import OPENED, Arrived, Entry, Status, make_key
 
 US_PER_H = 3_600 * MICROSECONDS_PER_S
 PERIODS_US = {"hourly": US_PER_H, "daily": MICROSECONDS_PER_DAY}
@@ -42,7 +42,7 @@ class ChannelBook:
         self._max_age_us = int(max_age_h * US_PER_H)
         self._entries = {entry.key: entry for entry in entries}
         self._heads: dict[str, Entry] = {}
-        for entry in sorted(self._entries.values(), key=lambda item: (item.round, item.is_end)):
+        for entry in sorted(self._entries.values(), key=lambda item: item.position):
             if not (entry.is_end and entry.status == Status.CANCELLED):
                 self._heads[entry.alert_id] = entry
 
@@ -122,7 +122,7 @@ class ChannelBook:
             return self._open(alert, round_=1, now_us=now_us)
         is_unsettled = head.status == Status.PENDING and not head.message
         if head.is_end:
-            if is_unsettled:
+            if head.status == Status.PENDING and head.arrived == Arrived.NO:
                 return [_cancel(head, "the alert event was there again")]
             return self._open(alert, round_=head.round + 1, now_us=now_us)
         if head.status in {Status.EXPIRED, Status.CANCELLED}:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from vae_anomaly.config import ChannelConfig, PipelineConfig
@@ -152,8 +152,10 @@ def _empty(line: _Line) -> Counter[Status]:
         messages.setdefault(entry.message, []).append(entry)
     if any((row.hold_us or 0) > now_us for rows in messages.values() for row in rows):
         return counts  # the receiver asked for time
+    first = _find_first(row for rows in messages.values() for row in rows)
     for rows in messages.values():
-        if max(row.due_us for row in rows) > now_us:
+        is_early = max(row.due_us for row in rows) > now_us
+        if is_early or any(row.position > first[row.alert_id] for row in rows):
             continue
         message = make_message(rows, line.settings, report=find_report(line.config))
         sent_us = line.clock()
@@ -165,6 +167,14 @@ def _empty(line: _Line) -> Counter[Status]:
         if done[0].status == Status.PENDING:
             break  # the others would fare no better now
     return counts
+
+
+def _find_first(rows: Iterable[Entry]) -> dict[str, tuple[int, bool]]:
+    """Find what comes first of each alert event: that it is back must not overtake its end."""
+    first: dict[str, tuple[int, bool]] = {}
+    for row in rows:
+        first[row.alert_id] = min(row.position, first.get(row.alert_id, row.position))
+    return first
 
 
 def _seal(line: _Line, *, now_us: int) -> list[Entry]:

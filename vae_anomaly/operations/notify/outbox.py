@@ -113,6 +113,11 @@ class Entry:
         return self.what != OPENED
 
     @property
+    def position(self) -> tuple[int, bool]:
+        """Its place among the rows of its alert event."""
+        return self.round, self.is_end
+
+    @property
     def may_be_told(self) -> bool:
         """Whether people know, or may know, of the event."""
         if self.status == Status.PENDING:

@@ -120,7 +120,7 @@ def make_signature(secret: bytes, *, timestamp: str, body: bytes) -> str:
 
     Example:
         >>> make_signature(b"key", timestamp="0", body=b"{}")[:11]
-        'v1=7ab40a6d'
+        'v1=7314351d'
     """
     digest = hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256)
     return f"v1={digest.hexdigest()}"

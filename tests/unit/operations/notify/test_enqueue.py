@@ -4,6 +4,7 @@ import pytest
 
 from tests.notifying import SECRET_VARIABLE
 from vae_anomaly.config import ChannelConfig
+from vae_anomaly.operations.notify.deliver import NotifyResult
 from vae_anomaly.operations.notify.enqueue import EnqueueResult, enqueue_messages
 from vae_anomaly.readings import delta
 from vae_anomaly.readings.layout import ALERTS
@@ -12,6 +13,7 @@ from vae_anomaly.readings.layout import ALERTS
 def test_without_channels_nothing_is_written(desk):
     desk.put("a")
     assert enqueue_messages(desk.config) == EnqueueResult()
+    assert desk.deliver() == NotifyResult()
     assert not delta.has_table(str(desk.root / "outbox"))
 
 
@@ -193,6 +195,38 @@ def test_an_end_that_is_taken_back_before_it_was_sent_is_not_told(desk, duty):
     desk.put("a", status="superseded")
     desk.deliver()
     assert [what for what, _ in duty.events] == ["opened", "superseded"]
+
+
+def test_an_end_that_was_tried_in_vain_is_not_told_where_the_event_is_back(desk, duty):
+    desk.put("a")
+    desk.deliver()
+    duty.answers.append((500, {}))
+    for status in ("superseded", "open"):
+        desk.put("a", status=status)
+        desk.deliver()
+    desk.clock.forward(hours=2)
+    desk.deliver()
+    assert duty.events == [("opened", "pump-07")]
+    assert desk.statuses()[1] == ("a", "superseded", "cancelled")
+
+
+def test_that_an_event_is_back_does_not_overtake_an_end_that_may_have_arrived(desk, duty):
+    desk.put("a", start_min=-1)
+    desk.deliver()
+    desk.change("duty", timeout_s=0.05)
+    duty.delay_s = 0.3
+    desk.put("a", start_min=-1, status="superseded")
+    desk.deliver()
+    duty.delay_s = 0.0
+    duty.taken.popitem()  # it had not arrived after all
+    desk.change("duty", timeout_s=5)
+    desk.put("a", start_min=-1, status="open")
+    desk.deliver()
+    assert len(duty.taken) == 1
+    for _ in range(2):
+        desk.clock.forward(hours=1)
+        desk.deliver()
+    assert [what for what, _ in duty.events] == ["opened", "superseded", "opened"]
 
 
 def test_late_readings_that_move_the_start_do_not_ring_twice(desk, duty):
