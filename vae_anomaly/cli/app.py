@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cyclopts import App, Group, Parameter
 
 from vae_anomaly import __version__
-from vae_anomaly.cli import benchmark, demo, files, lake, models, notify, pipeline
+from vae_anomaly.cli import alerts, benchmark, demo, files, lake, models, notify, pipeline
 from vae_anomaly.cli.guard import (
     DEBUG_OPTION,
     DEBUG_VARIABLE,
@@ -42,6 +42,9 @@ GROUPS = {
         models.promote,
         models.rollback,
         models.rescore,
+        alerts.alerts,
+        alerts.maintenance,
+        alerts.mute,
     ),
 }
 
@@ -60,7 +63,11 @@ def make_app() -> App:
     )
     for group, commands in GROUPS.items():
         for command in commands:
-            app.command(command, group=group)
+            if isinstance(command, App):  # a group of commands says itself where it is shown
+                command.group = group
+                app.command(command)
+            else:
+                app.command(command, group=group)
     return app
 
 
