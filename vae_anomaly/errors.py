@@ -51,3 +51,7 @@ class ReportError(VaeAnomalyError, ValueError):
 
 class NotifyError(VaeAnomalyError):
     """A channel of notifications is not set up, or nobody can be told through it."""
+
+
+class AlertingError(VaeAnomalyError, ValueError):
+    """An alert, a label or a maintenance window is not there, or cannot become what was asked."""

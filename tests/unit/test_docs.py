@@ -179,8 +179,10 @@ def check_arguments(arguments: list[str]) -> None:
 def list_options(command: str) -> list[str]:
     if command not in list(make_app()) or command.startswith("-"):
         return []
-    arguments = make_app()[command].assemble_argument_collection()
-    return [item.names[0] for item in arguments if item.names[0].startswith("--")]
+    app = make_app()[command]
+    apps = [app] if app.default_command else [app[name] for name in app if name[0] != "-"]
+    arguments = [item for one in apps for item in one.assemble_argument_collection()]
+    return sorted({item.names[0] for item in arguments if item.names[0].startswith("--")})
 
 
 INPUTS = DOCS / "reference" / "inputs.md"

@@ -10,6 +10,7 @@ from cyclopts import App, Group, Parameter
 
 from vae_anomaly import __version__
 from vae_anomaly.cli import (
+    alerts,
     benchmark,
     compare,
     demo,
@@ -56,6 +57,9 @@ GROUPS = {
         models.promote,
         models.rollback,
         models.rescore,
+        alerts.alerts,
+        alerts.maintenance,
+        alerts.mute,
     ),
 }
 
@@ -74,7 +78,11 @@ def make_app() -> App:
     )
     for group, commands in GROUPS.items():
         for command in commands:
-            app.command(command, group=group)
+            if isinstance(command, App):  # a group of commands says itself where it is shown
+                command.group = group
+                app.command(command)
+            else:
+                app.command(command, group=group)
     return app
 
 

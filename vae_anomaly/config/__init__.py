@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vae_anomaly.config.alerting import AlertingConfig
 from vae_anomaly.config.detector import (
     AlertConfig,
     DetectorConfig,
@@ -33,6 +34,7 @@ from vae_anomaly.config.validation import (
 
 __all__ = [
     "AlertConfig",
+    "AlertingConfig",
     "AlignmentRule",
     "ChannelConfig",
     "DetectorConfig",

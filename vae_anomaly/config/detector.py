@@ -80,6 +80,9 @@ class ThresholdConfig(Settings):
     Attributes:
         alert_budget_per_week: Alert events per asset and week on normal readings. A promise:
             refused where the held-out readings cannot carry it, unless `provisional`.
+        fleet_budget_per_week: Alert events of all assets together per week on normal readings:
+            each asset that is calibrated gets an equal part, so that the sum holds. Where both
+            budgets are given, the smaller one holds for each asset. Refused in the same way.
         false_alarm_rate: Share of normal steps above the threshold, used without a budget.
         calibration_share: Last share of the readings, in time, held out for calibration.
         smoothing_steps: Span of the moving average of the score, in steps; 1 is none. A quarter
@@ -98,6 +101,7 @@ class ThresholdConfig(Settings):
     """
 
     alert_budget_per_week: Annotated[float, Field(gt=0)] | None = None
+    fleet_budget_per_week: Annotated[float, Field(gt=0)] | None = None
     false_alarm_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
     calibration_share: Annotated[float, Field(gt=0, lt=1)] = 0.3
     smoothing_steps: Annotated[int, Field(ge=1)] = 20
@@ -117,6 +121,21 @@ class ThresholdConfig(Settings):
     def latency_steps(self) -> int:
         """Steps after a step that its score waits for."""
         return 0 if self.latency == "causal" else self.latency
+
+    def budget_of_each(self, num_assets: int) -> float | None:
+        """Return the alert events that each of some assets may have in a week, None for a rate.
+
+        Args:
+            num_assets: Assets that share the budget of the fleet.
+
+        Example:
+            >>> ThresholdConfig(alert_budget_per_week=1, fleet_budget_per_week=4).budget_of_each(8)
+            0.5
+        """
+        budgets = [self.alert_budget_per_week] if self.alert_budget_per_week else []
+        if self.fleet_budget_per_week and num_assets:
+            budgets.append(self.fleet_budget_per_week / num_assets)
+        return min(budgets, default=None)
 
 
 class AlertConfig(Settings):

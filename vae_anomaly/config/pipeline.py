@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from vae_anomaly.config.alerting import AlertingConfig
 from vae_anomaly.config.base import Settings
 from vae_anomaly.config.detector import DetectorConfig
 from vae_anomaly.config.monitor import LogsConfig, MonitorConfig
@@ -81,6 +82,7 @@ class PipelineConfig(Settings):
     notify: NotifyConfig = NotifyConfig()
     monitor: MonitorConfig = MonitorConfig()
     logs: LogsConfig = LogsConfig()
+    alerting: AlertingConfig = AlertingConfig()
 
 
 def read_pipeline_config(path: str | Path) -> PipelineConfig:
@@ -117,6 +119,9 @@ def read_pipeline_config(path: str | Path) -> PipelineConfig:
             "lake": LakeConfig(root=_anchor(config.lake.root, base)),
             "registry": config.registry.model_copy(
                 update={"folder": _anchor(config.registry.folder, base)}
+            ),
+            "alerting": config.alerting.model_copy(
+                update={"calendars": tuple(_anchor(c, base) for c in config.alerting.calendars)}
             ),
         }
     )

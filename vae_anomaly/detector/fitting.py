@@ -220,14 +220,16 @@ def _require_steps(fit: Part, held: Part, config: DetectorConfig) -> None:
             f"train on, got {fit.steps.num_steps} (and {held.steps.num_steps} held out for "
             "calibration). Use a longer training period."
         )
-    for asset, num_steps in _count_held_out(fit, held).items():
+    counts = _count_held_out(fit, held)
+    budget_per_week = config.threshold.budget_of_each(len(counts))
+    for asset, num_steps in counts.items():
         if num_steps and config.threshold.provisional:
             continue
         require_held_out(
             asset,
             num_steps,
             period_s=fit.checked.contract.period_s,
-            budget_per_week=config.threshold.alert_budget_per_week,
+            budget_per_week=budget_per_week,
             rate=config.threshold.false_alarm_rate,
         )
 

@@ -197,6 +197,7 @@ def _calibrate_assets(
     rules = make_alert_rules(config, part.checked.contract.period_s)
     limits, calibrations = {}, {}
     ruled = held.breach.codes != 0
+    budget_per_week = settings.budget_of_each(len(part.count_steps()))
     for asset in part.count_steps():
         mine = part.rows_of(asset) & ~np.isnan(shift)
         score = np.empty(0)
@@ -212,7 +213,7 @@ def _calibrate_assets(
         calibrations[asset] = calibrate(
             HeldOut(asset, part.timestamps[mine], score, ruled[mine]),
             rules=rules,
-            budget_per_week=settings.alert_budget_per_week,
+            budget_per_week=budget_per_week,
             false_alarm_rate=settings.false_alarm_rate,
             provisional=settings.provisional,
         )

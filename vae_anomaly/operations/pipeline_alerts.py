@@ -18,6 +18,7 @@ from vae_anomaly.operations.pipeline_scored import PinnedScores
 from vae_anomaly.operations.pipeline_tables import ASSET, EPOCH, TIMESTAMP
 from vae_anomaly.operations.pipeline_traces import EventTraces
 from vae_anomaly.readings import delta
+from vae_anomaly.readings.lock import hold_lock
 from vae_anomaly.readings.rows import EARLIEST_US, LATEST_US
 from vae_anomaly.readings.spans import Span
 from vae_anomaly.readings.tables import Lake
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 OPEN = "open"
 SUPERSEDED = "superseded"
 """Status of an event that later scores do not bear out."""
+
+LOCK = "update of alerts"
+"""Name of the lock on the tables of alerts: scorings and people write them."""
 
 MAX_EVENTS = 1_000
 """Alert events that are written at once, about."""
@@ -80,6 +84,8 @@ def list_alerts(config: PipelineConfig) -> tuple[Alert, ...]:
                 reasons=tuple(row["reasons"] or ()),
             ),
             **{name: row[name] for name in ("model_name", "model_version", "status")},
+            mute=row["mute"] or "",
+            group_id=row["group_id"] or "",
         )
         for row in alerts.to_pylist()
     )
@@ -134,8 +140,9 @@ def _write(
 ) -> None:
     found = [event for finding in findings for event in finding.events]
     if found or delta.has_table(lake.uri("alerts")):
-        lake.write_alerts(found, model_name=model_name, model_version=model_version)
-        _update_status(lake, findings, model_name=model_name)
+        with hold_lock(lake.root, LOCK):
+            lake.write_alerts(found, model_name=model_name, model_version=model_version)
+            _update_status(lake, findings, model_name=model_name)
 
 
 def find_trace_events(
@@ -166,7 +173,13 @@ def find_trace_events(
 
 
 def _update_status(lake: Lake, findings: Collection[_Finding], *, model_name: str) -> None:
-    alerts = lake.read_alerts()
+    if not findings:
+        return
+    alerts = lake.read_alerts(
+        assets=sorted({finding.asset for finding in findings}),
+        start_us=min(finding.start_us for finding in findings),
+        end_us=max(finding.end_us for finding in findings),
+    )
     findings_of: dict[str, list[_Finding]] = {}
     for finding in findings:
         findings_of.setdefault(finding.asset, []).append(finding)

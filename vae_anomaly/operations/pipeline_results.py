@@ -27,6 +27,7 @@ class TrainResult:
         health: Figures of its health; empty where skipped.
         baseline: Held-out NLL by name of the model, nats per row; empty where skipped.
         skipped: Whether the version was there before, so that nothing was done.
+        num_excluded: Readings of the period that were left out, as they are not normal.
     """
 
     model_name: str
@@ -43,6 +44,7 @@ class TrainResult:
     health: tuple[HealthCheck, ...] = ()
     baseline: dict[str, float] = field(default_factory=dict)
     skipped: bool = False
+    num_excluded: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,16 @@ class Alert:
         model_name: Registered model that found it.
         model_version: The version that found it last.
         status: `open`, or what has become of it since.
+        mute: Why nobody is called for it; empty where somebody is.
+        group_id: The first of the events that belong together.
     """
 
     event: AlertEvent
     model_name: str
     model_version: str
     status: str
+    mute: str = ""
+    group_id: str = ""
 
 
 @dataclass(frozen=True)

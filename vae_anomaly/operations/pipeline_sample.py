@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from vae_anomaly.domain import MICROSECONDS_PER_DAY
-from vae_anomaly.operations.pipeline_tables import LakeView
+from vae_anomaly.operations.alerting.exclusions import Exclusion, find_normal_steps
+from vae_anomaly.operations.pipeline_tables import LakeView, to_microseconds
 from vae_anomaly.readings.rows import EARLIEST_US, LATEST_US
 
 MAX_BLOCKS = 50
@@ -32,11 +34,13 @@ class TrainingRows:
         table: asset, timestamp and sensors, sorted by asset and time.
         num_period_rows: Readings there are in the period.
         num_blocks: Stretches of neighbouring readings that were taken, of all assets.
+        num_excluded: Readings of these that were left out, as they are not normal.
     """
 
     table: pa.Table
     num_period_rows: int
     num_blocks: int
+    num_excluded: int = 0
 
 
 def read_training_rows(
@@ -46,6 +50,7 @@ def read_training_rows(
     end_us: int | None,
     max_rows: int,
     held_share: float,
+    excluded: Collection[Exclusion] = (),
 ) -> TrainingRows:
     """Read the readings of a period, or evenly spread blocks where there are more than asked for.
 
@@ -60,6 +65,7 @@ def read_training_rows(
         end_us: Its end, exclusive; None for no limit.
         max_rows: Rows to take at most, about.
         held_share: Share of the rows that is held out.
+        excluded: Spans of which no reading is taken. Blocks are chosen as if there were none.
 
     Returns:
         The readings, and how many there are.
@@ -73,14 +79,19 @@ def read_training_rows(
     total = sum(mine.num_rows for mine in ranks.values())
     tables = [view.readings.read("", start_us=0, end_us=1)]
     num_blocks, floor = 0, min(MIN_ASSET_ROWS, max_rows // (4 * max(len(ranks), 1)))
-    for mine in ranks.values():
+    num_excluded = 0
+    for asset, mine in ranks.items():
         quota = mine.num_rows
         if total > max_rows:
             quota = max(max_rows * mine.num_rows // total, floor)
         blocks = choose_blocks(mine.num_rows, max(quota, 1), held_share=held_share)
-        tables += [mine.read(first, end) for first, end in blocks]
+        for first, end in blocks:
+            block = mine.read(first, end)
+            is_normal = find_normal_steps(to_microseconds(block), excluded, asset)
+            num_excluded += int(np.sum(~is_normal))
+            tables.append(block if is_normal.all() else block.filter(pa.array(is_normal)))
         num_blocks += len(blocks)
-    return TrainingRows(pa.concat_tables(tables), total, num_blocks)
+    return TrainingRows(pa.concat_tables(tables), total, num_blocks, num_excluded)
 
 
 def choose_blocks(num_rows: int, quota: int, *, held_share: float) -> tuple[tuple[int, int], ...]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from vae_anomaly.config import PipelineConfig
 from vae_anomaly.domain import MICROSECONDS_PER_DAY, State
 from vae_anomaly.errors import RegistryError
+from vae_anomaly.operations.alerting.settle import settle_alerts
 from vae_anomaly.operations.monitoring.logs import log_context
 from vae_anomaly.operations.pipeline_alerts import read_live_alerts
 from vae_anomaly.operations.pipeline_due import DueWork
@@ -124,6 +125,8 @@ def _score_readings(
     run = _Run(view, registry, start_us, progress)
     num_new_rows = sum(run.score_late(period, model.model_name) for period in periods[:-1])
     num_new_rows += run.score(periods[-1], model, is_alerting=is_champion)
+    if is_champion:
+        settle_alerts(config)
     ScoringMarks.write_all(run.marks)
     return _make_result(view, model, periods[-1], num_new_rows=num_new_rows, alerts_before=alerts)
 

@@ -15,6 +15,9 @@ from vae_anomaly import __version__
 from vae_anomaly.config import DetectorConfig, PipelineConfig, TrainingPeriod
 from vae_anomaly.domain import MICROSECONDS_PER_DAY, Contract
 from vae_anomaly.errors import ConfigError, TrainingError
+from vae_anomaly.operations.alerting.calendars import sync_calendars
+from vae_anomaly.operations.alerting.exclusions import find_excluded
+from vae_anomaly.operations.pipeline_alerts import LOCK
 from vae_anomaly.operations.pipeline_results import TrainResult
 from vae_anomaly.operations.pipeline_sample import TrainingRows, read_training_rows
 from vae_anomaly.operations.pipeline_tables import (
@@ -72,6 +75,8 @@ def _train_detector(
     config: PipelineConfig, *, progress: Callable[[int, int], None] | None
 ) -> TrainResult:
     view = open_lake(config, verb="train a detector")
+    with hold_lock(config.lake.root, LOCK):
+        sync_calendars(view.lake, config.alerting)  # maintenance is left out of training
     registry = open_registry(config.registry)
     period = config.training
     if period.rolling_days and has_champion(config):
@@ -167,12 +172,21 @@ def _read_training(view: LakeView, period: TrainingPeriod, held_share: float) ->
         end_us=end_us,
         max_rows=period.max_rows,
         held_share=held_share,
+        excluded=find_excluded(view.lake, assets=view.readings.assets),
     )
     if not rows.num_period_rows:
         raise TrainingError(
             "Cannot train a detector: expected readings in the training period from "
             f"'{period.start or 'the first'}' to '{period.end or 'the last'}', got none. Correct "
             "the period in pipeline.toml, or ingest the files that hold it."
+        )
+    if rows.num_excluded:
+        logger.info("%d readings are left out: they are not normal", rows.num_excluded)
+    if not rows.table.num_rows:
+        raise TrainingError(
+            "Cannot train a detector: expected normal readings in the training period, got only "
+            f"readings in maintenance, in alerts or labelled as anomalies ({rows.num_excluded}). "
+            "Dismiss false alarms with 'vae-anomaly alerts dismiss', or correct the windows."
         )
     if rows.table.num_rows < rows.num_period_rows:
         logger.info(
@@ -248,6 +262,7 @@ def _make_result(
         num_rows=rows.table.num_rows,
         num_period_rows=rows.num_period_rows,
         num_blocks=rows.num_blocks,
+        num_excluded=rows.num_excluded,
         num_assets=len(pc.unique(rows.table[ASSET])),
         readings_version=readings_version,
         calibrations=record.calibrations if record else {},

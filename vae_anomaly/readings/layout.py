@@ -122,8 +122,12 @@ ALERTS = pa.schema(
         ("top_sensors", pa.list_(pa.string())),
         ("top_shares", pa.list_(pa.float64())),
         ("reasons", pa.list_(pa.string())),
+        ("mute", pa.string()),
+        ("group_id", pa.string()),
     ]
 )
+SETTLED = ("status", "mute", "group_id")
+"""Columns of `alerts` that do not come from the scores alone: see `operations/alerting`."""
 
 
 def name_columns(sensors: Sequence[str]) -> dict[str, str]:
@@ -269,6 +273,8 @@ def alerts_to_table(
             "top_sensors": list(event.top_sensors),
             "top_shares": list(event.top_shares),
             "reasons": list(event.reasons),
+            "mute": "",
+            "group_id": "",
         }
         for event in events
     ]

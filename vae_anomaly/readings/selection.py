@@ -26,6 +26,8 @@ class Selection:
         end_us: Time after the last, None to the end.
         model_name: Registered model wanted, None for all.
         model_version: Its version wanted, None for all.
+        time: Column of the times.
+        partitioned: Whether the table is partitioned by asset and date.
     """
 
     assets: Sequence[str] | None = None
@@ -33,6 +35,8 @@ class Selection:
     end_us: int | None = None
     model_name: str | None = None
     model_version: str | None = None
+    time: str = "timestamp"
+    partitioned: bool = True
 
     def rows(self) -> Any:
         """Return the pyarrow expression that is true for the rows."""
@@ -40,9 +44,9 @@ class Selection:
         if self.assets is not None:
             where = where & ds.field("asset").isin(pa.array(self.assets, pa.string()))
         if self.start_us is not None:
-            where = where & (ds.field("timestamp") >= pa.scalar(self.start_us, TIME))
+            where = where & (ds.field(self.time) >= pa.scalar(self.start_us, TIME))
         if self.end_us is not None:
-            where = where & (ds.field("timestamp") < pa.scalar(self.end_us, TIME))
+            where = where & (ds.field(self.time) < pa.scalar(self.end_us, TIME))
         for name in ("model_name", "model_version"):
             value = getattr(self, name)
             if value is not None:
@@ -52,6 +56,8 @@ class Selection:
     def files(self) -> FilePredicate:
         """Return the filters on partitions that leave out files without such rows."""
         filters: FilePredicate = []
+        if not self.partitioned:
+            return filters
         if self.assets:
             filters.append(("asset", "in", list(self.assets)))
         if self.start_us is not None:

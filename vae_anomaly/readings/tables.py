@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as pa_fs
 
 from vae_anomaly.domain import AlertEvent, Contract, SensorQuality
@@ -25,6 +26,7 @@ from vae_anomaly.readings.layout import (
     QUALITY,
     QUARANTINE,
     SCORES,
+    SETTLED,
     alerts_to_table,
     name_columns,
     quality_to_table,
@@ -313,7 +315,7 @@ class Lake:
     def write_alerts(
         self, events: Sequence[AlertEvent], *, model_name: str, model_version: str
     ) -> int:
-        """Write alert events; one of the same id is replaced, but keeps its status.
+        """Write alert events; one of the same id is replaced, but keeps what was settled.
 
         Args:
             events: Alert events, each id once.
@@ -331,20 +333,42 @@ class Lake:
         if not delta.has_table(uri):
             delta.append_once(uri, table)
             return len(events)
-        known = {row["alert_id"]: row for row in self.read_alerts().to_pylist()}
+        if not events:
+            return 0
+        first, last = (find(event.start_us for event in events) for find in (min, max))
+        assets = {event.asset for event in events}
+        there = self.read_alerts(assets=sorted(assets), start_us=first, end_us=last + 1)
+        known = {row["alert_id"]: row for row in there.to_pylist()}
         changed = [
             row
             for row in table.to_pylist()
-            if row != {**known.get(row["alert_id"], {}), "status": row["status"]}
+            if row != {**known.get(row["alert_id"], {}), **{name: row[name] for name in SETTLED}}
         ]
         if changed:
             rows = pa.Table.from_pylist(changed, schema=ALERTS)
-            delta.upsert(uri, rows, keys=("alert_id",), keep=("status",))
+            delta.upsert(uri, rows, keys=("alert_id",), keep=SETTLED)
         return len(changed)
 
-    def read_alerts(self) -> pa.Table:
-        """Return the alert events, sorted by start."""
-        return self._read("alerts", ALERTS, sort_by=("start", "alert_id"))
+    def read_alerts(
+        self,
+        *,
+        assets: Sequence[str] | None = None,
+        start_us: int | None = None,
+        end_us: int | None = None,
+    ) -> pa.Table:
+        """Read the alert events that start in `[start_us, end_us)`, sorted by start.
+
+        Args:
+            assets: Assets wanted, None for all.
+            start_us: First start, microseconds since 1970, None from the beginning.
+            end_us: Time after the last start, None to the end.
+        """
+        selection = Selection(None, start_us, end_us, time="start", partitioned=False)
+        table = self._read("alerts", ALERTS, sort_by=("start", "alert_id"), selection=selection)
+        if assets is None:
+            return table
+        # not in the selection: of files that a merge wrote, pyarrow cannot compare text statistics
+        return table.filter(pc.is_in(table["asset"], pa.array(assets, pa.string())))
 
     def counts(self) -> TableCounts:
         """Count the rows of each table."""
@@ -352,11 +376,18 @@ class Lake:
             **{field.name: delta.count_rows(self.uri(field.name)) for field in fields(TableCounts)}
         )
 
-    def _read(self, name: str, schema: pa.Schema, *, sort_by: Sequence[str]) -> pa.Table:
+    def _read(
+        self,
+        name: str,
+        schema: pa.Schema,
+        *,
+        sort_by: Sequence[str],
+        selection: Selection | None = None,
+    ) -> pa.Table:
         uri = self.uri(name)
         if not delta.has_table(uri):
             return schema.empty_table()
-        table = delta.read_table(uri)
+        table = delta.read_table(uri, selection=selection)
         for item in schema:  # a table written by an older version may lack columns
             if item.name not in table.column_names:
                 table = table.append_column(item, pa.nulls(table.num_rows, item.type))

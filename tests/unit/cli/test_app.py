@@ -9,7 +9,7 @@ from vae_anomaly.cli import main
 
 COMMANDS = (
     "demo", "init", "check", "fit", "score", "evaluate", "run", "serve", "report", "models",
-    "promote", "rollback", "benchmark", "lake", "compare",
+    "promote", "rollback", "benchmark", "lake", "compare", "alerts", "maintenance", "mute",
 )  # fmt: skip
 
 HEAVY = ("keras", "tensorflow", "mlflow", "prefect", "pandas", "pyarrow", "numpy", "pydantic")

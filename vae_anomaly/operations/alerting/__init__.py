@@ -1,0 +1,1 @@
+"""What becomes of alert events: status, silence, labels, and what they teach."""
