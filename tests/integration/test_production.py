@@ -42,7 +42,7 @@ from vae_anomaly.readings.tables import Lake
 pytestmark = pytest.mark.integration
 
 KILLS = int(os.environ.get("PRODUCTION_KILLS", "3"))
-FLOWS = ("ingest", "train", "score")
+FLOWS = ("ingest", "train", "score", "monitor")
 POOL = "vae-anomaly"
 NUM_FIRST_FILES = 4
 NUM_MISSED = 8
@@ -224,20 +224,21 @@ def test_no_message_shows_the_password(plant: Plant) -> None:
 
 def test_deploy_replaces_deployments_and_their_automations(plant: Plant) -> None:
     site = plant.site
-    plant.set_intervals(ingest=1, train=0, score=0)
+    plant.set_intervals(ingest=1, train=0, score=0, monitor=0)
     command = ("vae-anomaly", "deploy", "--config", plant.config_file)
-    assert site.run(*command).splitlines()[:3] == [
+    assert site.run(*command).splitlines()[:4] == [
         "ingest/ingest: every 1 s",
         "train/train: never",
         "score/score: never",
+        "monitor/monitor: never",
     ]
     again = json.loads(site.run(*command, "--json"))
-    assert [item["due"] for item in again["deployments"]] == ["every 1 s", "never", "never"]
+    assert [item["due"] for item in again["deployments"]] == ["every 1 s", *["never"] * 3]
     schedules = {
         item["name"]: [one["schedule"]["interval"] for one in item["schedules"]]
         for item in site.ask("deployments/filter", {})
     }
-    assert schedules == {"ingest": [1.0], "train": [], "score": []}
+    assert schedules == {"ingest": [1.0], "train": [], "score": [], "monitor": []}
     names = [item["name"] for item in site.ask("automations/filter", {})]
     assert sorted(names) == sorted([CLOSER, f"train on {DRIFT_EVENT}"])
 
@@ -266,7 +267,7 @@ def test_one_flow_run_makes_up_for_all_that_were_missed(plant: Plant) -> None:
 
 
 def test_kills_leave_the_tables_of_an_undisturbed_run(plant: Plant) -> None:
-    plant.set_intervals(ingest=12, train=0, score=12)
+    plant.set_intervals(ingest=20, train=0, score=20, monitor=0)
     plant.site.run("python", "-c", DEPLOY, plant.config_file)
     left = plant.raw[NUM_FIRST_FILES:]
     rng = random.Random(0)  # noqa: S311 - moments, not secrets
