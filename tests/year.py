@@ -60,7 +60,7 @@ def make_week(week: int) -> dict[str, FloatArray]:
     steps = np.arange(STEPS)
     hours = steps / 4 % 24
     days = week * 7 + steps / 96
-    season = -8.0 * np.cos(2 * np.pi * days / 365)
+    season = -5.0 * np.cos(2 * np.pi * days / 365)
     ambient = 12 + season + 4 * np.sin(2 * np.pi * (hours - 9) / 24) + _wander(rng, 1.0)
     demand = 1 + 0.25 * np.sin(2 * np.pi * (hours - 6) / 24) - 0.1 * (steps >= 5 * 96)
     flow = 100 * demand + _wander(rng, 4.0)

@@ -33,9 +33,10 @@ class FaultsFound:
 
     Attributes:
         starts: First row of each. Shape `(faults,)`.
-        shares: 1 where found, 0 where not: by the challenger and the champion with their own
-            thresholds, and by the challenger and PCA where both flag the same share of normal
-            steps; NaN where no PCA can be fitted. Shape `(faults,)` each.
+        shares: 1 where found, 0 where not: by the challenger with its own threshold, by the
+            champion with its own, but flagging no more normal steps than was asked for, and by the
+            challenger and PCA where both flag that share of normal steps; NaN where no PCA can be
+            fitted. Shape `(faults,)` each.
     """
 
     starts: IntArray
@@ -77,7 +78,7 @@ class Trial:
         passes = self._plan(spread, num_faults)
         pca = self._fit_pca(view)
         clean = [*self.clean, *([pca(self.rows.table)] if pca is not None else [])]
-        limits = [self._find_limit(clean[place]) for place in (0, 2) if place < len(clean)]
+        limits = [self._find_limit(scored) for scored in clean]
         before = _flag(clean, limits)
         found: list[list[BoolArray]] = [[] for _ in before]
         for seed, faults in enumerate(passes):
@@ -122,10 +123,15 @@ class Trial:
 
 
 def _flag(scored: list[Scored], limits: list[float]) -> list[BoolArray]:
-    """Flag by own thresholds, and of challenger and PCA by the limits at which they meet."""
+    """Flag by own thresholds, and of challenger and PCA by the limits at which they meet.
+
+    A champion that flags more than was asked for, after a sensor was replaced say, finds faults
+    by that alone; it counts as if it flagged no more.
+    """
+    champion = scored[1].flagged & (scored[1].score > limits[1])
     matched = [scored[0].score > limits[0]]
-    matched += [scored[2].score > limits[1]] if len(scored) > 2 else []
-    return [scored[0].flagged, scored[1].flagged, *matched]
+    matched += [scored[2].score > limits[2]] if len(scored) > 2 else []
+    return [scored[0].flagged, champion, *matched]
 
 
 def _join(starts: IntArray, found: list[list[BoolArray]]) -> FaultsFound:
