@@ -74,7 +74,7 @@ def ask(url: str, body: dict) -> list[dict]:
 def wait_for(what, is_so):
     end = time.monotonic() + PATIENCE_S
     while not is_so():
-        assert time.monotonic() < end, what
+        assert time.monotonic() < end, what()
         time.sleep(0.5)
 
 

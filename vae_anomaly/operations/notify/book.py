@@ -13,6 +13,7 @@ from vae_anomaly.domain import MICROSECONDS_PER_DAY, MICROSECONDS_PER_S
 from vae_anomaly.operations.notify.events import (
     ENDS,
     OPEN,
+    RESOLVED,
     SEVERITIES,
     SUPERSEDED,
     AlertState,
@@ -96,7 +97,8 @@ class ChannelBook:
         waiting = [] if head is None or head.status != Status.PENDING else [head]
         if alert.mute:
             return [_cancel(item, "muted") for item in waiting]
-        if alert.status == OPEN:
+        # one that was over before anybody looked is told of, too: files come by the hour or day
+        if alert.status == OPEN or (alert.status == RESOLVED and head is None):
             if self._wants(alert):
                 return self._decide_open(alert, head, now_us=now_us)
             return [_cancel(item, "no longer asked for") for item in waiting if not item.is_end]
@@ -111,6 +113,8 @@ class ChannelBook:
         cancelled = [_cancel(head, alert.status)] if is_waiting else []
         if alert.status not in ENDS:  # acknowledged: somebody is at it
             return cancelled
+        if alert.status == RESOLVED and is_waiting:  # it is told all the same, and then its end
+            return []
         if goes_on:  # in another event, which is told where this one was not
             return [] if head.may_be_told else cancelled
         if head.may_be_told:

@@ -17,8 +17,8 @@ from vae_anomaly.readings import delta
 from vae_anomaly.readings.tables import Lake
 
 SEVERITIES = ("low", "medium", "high")
-OPEN, SUPERSEDED = "open", "superseded"
-ENDS = ("resolved", "dismissed", SUPERSEDED)
+OPEN, RESOLVED, SUPERSEDED = "open", "resolved", "superseded"
+ENDS = (RESOLVED, "dismissed", SUPERSEDED)
 """Statuses of an alert event that is over; each is also what is told of it."""
 
 

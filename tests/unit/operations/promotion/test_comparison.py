@@ -49,7 +49,7 @@ def test_an_alarm_that_never_ends_excuses_nothing():
 def test_without_pca_nothing_is_said_of_it():
     flags = np.array([True, False])
     scored = Scored(np.array([2.0, 0.0]), flags, np.zeros(2))
-    assert [one.tolist() for one in _flag([scored, scored], [1.0])] == [[True, False]] * 3
+    assert [one.tolist() for one in _flag([scored, scored], [1.0, 1.0])] == [[True, False]] * 3
     found = _join(np.array([3, 9]), [[flags], [flags], [flags]])
     assert np.isnan(found.shares[3]).all()
     assert found.shares[2].tolist() == [1.0, 0.0]
