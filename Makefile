@@ -16,7 +16,7 @@ export DO_NOT_TRACK := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test check chaos bench bench-detection bench-detection-full docs clean
+.PHONY: help setup setup-dev demo test check services chaos bench bench-detection bench-detection-full docs clean
 
 help: ## List the targets.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,11 +30,13 @@ demo: setup ## Run the whole pipeline on the sample data; ends with alert events
 
 # Prefect, MLflow and Keras each take hold of a process's logging and environment, so every part
 # has a process of its own; longest first, as many at a time as JOBS says.
-TEST_PARTS := $(wildcard tests/e2e/test_*.py tests/integration/test_*.py) tests/property \
+SERVICE_TESTS := tests/integration/test_production.py tests/integration/test_drift_retrains.py
+TEST_PARTS := $(filter-out $(SERVICE_TESTS),$(wildcard tests/e2e/test_*.py tests/integration/test_*.py)) \
+	tests/property \
 	$(filter-out %__pycache__,$(wildcard tests/unit/*)) vae_anomaly
 JOBS ?= 2
 
-test: setup-dev ## Run every test, with branch coverage of the package.
+test: setup-dev ## Run every test but those of `services`, with branch coverage of the package.
 	@rm -f .coverage .coverage.*
 	@$(MAKE) --no-print-directory --jobs=$(JOBS) --keep-going $(TEST_PARTS:%=test/%)
 	@$(BIN)/coverage combine --quiet
@@ -50,6 +52,10 @@ check: setup-dev ## Check format, lint, types, layers and dependencies.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
+
+services: setup-dev ## Run the tests of servers, workers and PostgreSQL, killed too: ten minutes.
+	$(BIN)/pytest -q tests/integration/test_production.py
+	$(BIN)/pytest -q tests/integration/test_drift_retrains.py
 
 chaos: setup-dev ## Kill the pipeline at every commit and at 50 moments; compare every table.
 	CHAOS_KILLS=50 $(BIN)/pytest -q tests/integration/test_chaos.py

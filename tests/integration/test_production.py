@@ -66,7 +66,7 @@ open_registry(RegistryConfig(tracking_uri=sys.argv[1], folder=sys.argv[2]))
 EMIT = """
 import sys
 from prefect.events import emit_event
-emit_event(sys.argv[1], resource={"prefect.resource.id": "vae-anomaly.lake"})
+emit_event(sys.argv[1], resource={"prefect.resource.id": "vae-anomaly.model.vae-anomaly"})
 """
 DEPLOY = """
 import sys
@@ -240,7 +240,7 @@ def test_deploy_replaces_deployments_and_their_automations(plant: Plant) -> None
     }
     assert schedules == {"ingest": [1.0], "train": [], "score": [], "monitor": []}
     names = [item["name"] for item in site.ask("automations/filter", {})]
-    assert sorted(names) == sorted([CLOSER, f"train on {DRIFT_EVENT}"])
+    assert sorted(names) == sorted([CLOSER, "drift of vae-anomaly"])
 
 
 def test_one_flow_run_makes_up_for_all_that_were_missed(plant: Plant) -> None:
