@@ -30,7 +30,7 @@ demo: setup ## Run the whole pipeline on the sample data; ends with alert events
 
 # Prefect, MLflow and Keras each take hold of a process's logging and environment, so every part
 # has a process of its own; longest first, as many at a time as JOBS says.
-SERVICE_TESTS := tests/integration/test_production.py tests/integration/test_drift_retrains.py
+SERVICE_TESTS := tests/integration/test_production.py
 TEST_PARTS := $(filter-out $(SERVICE_TESTS),$(wildcard tests/e2e/test_*.py tests/integration/test_*.py)) \
 	tests/property \
 	$(filter-out %__pycache__,$(wildcard tests/unit/*)) vae_anomaly
@@ -55,7 +55,6 @@ check: setup-dev ## Check format, lint, types, layers and dependencies.
 
 services: setup-dev ## Run the tests of servers, workers and PostgreSQL, killed too: ten minutes.
 	$(BIN)/pytest -q tests/integration/test_production.py
-	$(BIN)/pytest -q tests/integration/test_drift_retrains.py
 
 chaos: setup-dev ## Kill the pipeline at every commit and at 50 moments; compare every table.
 	CHAOS_KILLS=50 $(BIN)/pytest -q tests/integration/test_chaos.py
