@@ -14,6 +14,9 @@ KINDS = (ANOMALY, NORMAL)
 MUTE_SOURCE = "mute"
 """Source of windows that silence an asset without anything being done to it."""
 
+FOLLOW_UP = "follow-up of"
+"""What the mute of such an event begins with."""
+
 
 def find_mutes(
     events: Sequence[Event],
@@ -51,7 +54,7 @@ def find_mutes(
             continue
         is_follow_up = event.start_us < until_us.get(event.asset, event.start_us)
         if is_follow_up:
-            mutes[event.alert_id] = f"follow-up of {first[event.asset]}"
+            mutes[event.alert_id] = f"{FOLLOW_UP} {first[event.asset]}"
         else:
             first[event.asset] = event.alert_id
         end_us = event.end_us + cooldown_us if cooldown_us else event.start_us

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from vae_anomaly.detector.calibration import poisson_interval
 from vae_anomaly.detector.record import DetectorRecord
 from vae_anomaly.domain import MICROSECONDS_PER_S, SECONDS_PER_WEEK
+from vae_anomaly.operations.alerting.silence import FOLLOW_UP
 from vae_anomaly.operations.pipeline_alerts import read_live_alerts
 from vae_anomaly.operations.pipeline_tables import LakeView
 from vae_anomaly.operations.registry import ModelVersion
@@ -92,6 +93,9 @@ def _count_events(
         )
     )
     if MUTE in alerts.column_names:
-        alerts = alerts.filter(pc.equal(pc.fill_null(alerts[MUTE], ""), ""))
+        mute = pc.fill_null(alerts[MUTE], "")
+        # follow-ups call nobody, but the budget is one of alert events
+        counts = pc.or_(pc.equal(mute, ""), pc.starts_with(mute, FOLLOW_UP))
+        alerts = alerts.filter(counts)
     found = pc.value_counts(alerts["asset"]).to_pylist()
     return Counter({row["values"]: row["counts"] for row in found})

@@ -80,6 +80,8 @@ def check_flows(config: PipelineConfig, *, now_us: int) -> Iterator[Finding]:
         if not name.endswith(INTERVAL_SUFFIX) or not every_s:
             continue
         flow = name.removesuffix(INTERVAL_SUFFIX)
+        if flow == "notify" and not config.notify.channels:  # it is not scheduled then
+            continue
         if flow not in marks:
             message = f"'{flow}' has not succeeded yet."
             yield Finding("flows", WARNING, message, "Run 'vae-anomaly serve'.")
