@@ -53,3 +53,11 @@ def test_without_pca_nothing_is_said_of_it():
     found = _join(np.array([3, 9]), [[flags], [flags], [flags]])
     assert np.isnan(found.shares[3]).all()
     assert found.shares[2].tolist() == [1.0, 0.0]
+
+
+def test_a_champion_that_flags_too_much_finds_no_more_for_it():
+    scores = np.array([3.0, 2.0, 1.0])
+    challenger = Scored(scores, np.array([True, False, False]), np.zeros(3))
+    champion = Scored(scores, np.array([True, True, True]), np.zeros(3))
+    flags = _flag([challenger, champion], [1.5, 2.5])
+    assert [one.tolist() for one in flags[:2]] == [[True, False, False]] * 2
